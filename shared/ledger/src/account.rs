@@ -1,0 +1,70 @@
+use std::{fmt, str::FromStr};
+
+/// An account of the chart (`ledger_account` holds the same list).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Account {
+    /// Funds held by open authorizations; a memorandum without effect on the books.
+    Hold,
+    /// The other side of [`Account::Hold`].
+    HoldContra,
+    /// What the card network owes us for captures.
+    NetworkReceivable,
+    /// What we owe merchants for captures.
+    MerchantPayable,
+}
+
+/// Not an account of the chart.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an account of the chart")]
+pub struct UnknownAccount(String);
+
+impl Account {
+    /// Every account.
+    pub const ALL: [Self; 4] = [
+        Self::Hold,
+        Self::HoldContra,
+        Self::NetworkReceivable,
+        Self::MerchantPayable,
+    ];
+
+    /// The name in SQL and JSON: `kind:name`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hold => "memo:hold",
+            Self::HoldContra => "memo:hold-contra",
+            Self::NetworkReceivable => "asset:network-receivable",
+            Self::MerchantPayable => "liability:merchant-payable",
+        }
+    }
+}
+
+impl FromStr for Account {
+    type Err = UnknownAccount;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|account| account.name() == name)
+            .ok_or_else(|| UnknownAccount(name.to_owned()))
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_account_is_found_by_its_name() {
+        for account in Account::ALL {
+            assert_eq!(account.name().parse(), Ok(account));
+        }
+        assert!("asset:cash".parse::<Account>().is_err());
+    }
+}

@@ -1,0 +1,148 @@
+//! Posting rules: which entries each event of a payment posts.
+//!
+//! | event | debit | credit |
+//! |---|---|---|
+//! | authorize | memo:hold | memo:hold-contra |
+//! | void, expire | memo:hold-contra | memo:hold |
+//! | capture | memo:hold-contra | memo:hold, the whole authorization |
+//! | | asset:network-receivable | liability:merchant-payable |
+//! | refund | liability:merchant-payable | asset:network-receivable |
+
+use money::Money;
+
+use crate::{Account, Entry, EntryError, EntryRef};
+
+/// The line of a capture's journal that its refunds reverse.
+pub const CAPTURE_LINE: u8 = 1;
+
+/// Holds an authorized amount.
+///
+/// # Errors
+/// `Zero`.
+pub fn authorize(amount: Money) -> Result<Vec<Entry>, EntryError> {
+    Ok(vec![Entry::new(
+        Account::Hold,
+        Account::HoldContra,
+        amount,
+    )?])
+}
+
+/// Frees the whole hold: the authorization is voided or has lapsed.
+///
+/// # Errors
+/// `Zero`.
+pub fn release(authorized: Money) -> Result<Vec<Entry>, EntryError> {
+    Ok(vec![Entry::new(
+        Account::HoldContra,
+        Account::Hold,
+        authorized,
+    )?])
+}
+
+/// Takes `captured` and frees the whole hold, the uncaptured rest with it.
+///
+/// # Errors
+/// `Zero`.
+pub fn capture(authorized: Money, captured: Money) -> Result<Vec<Entry>, EntryError> {
+    Ok(vec![
+        Entry::new(Account::HoldContra, Account::Hold, authorized)?,
+        Entry::new(
+            Account::NetworkReceivable,
+            Account::MerchantPayable,
+            captured,
+        )?,
+    ])
+}
+
+/// Gives `amount` back, reversing that much of the capture posted as journal `captured_seq`.
+///
+/// # Errors
+/// `Zero`.
+pub fn refund(amount: Money, captured_seq: u32) -> Result<Vec<Entry>, EntryError> {
+    let capture = EntryRef {
+        seq: captured_seq,
+        line: CAPTURE_LINE,
+    };
+    let entry = Entry::new(Account::MerchantPayable, Account::NetworkReceivable, amount)?;
+    Ok(vec![entry.reversing(capture)])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn won(minor: u64) -> Money {
+        Money::new(minor, "KRW".parse().unwrap()).unwrap()
+    }
+
+    /// Debits minus credits per account.
+    fn balances(entries: &[Entry]) -> BTreeMap<Account, i128> {
+        let mut balances = BTreeMap::new();
+        for entry in entries {
+            let amount = i128::from(entry.amount().minor());
+            *balances.entry(entry.debit()).or_default() += amount;
+            *balances.entry(entry.credit()).or_default() -= amount;
+        }
+        balances
+    }
+
+    #[test]
+    fn the_line_that_refunds_reverse_is_the_capture() {
+        let entries = capture(won(64_601), won(60_000)).unwrap();
+        assert_eq!(
+            entries[usize::from(CAPTURE_LINE)].debit(),
+            Account::NetworkReceivable
+        );
+        assert_eq!(
+            refund(won(1), 2).unwrap()[0].reverses(),
+            Some(EntryRef {
+                seq: 2,
+                line: CAPTURE_LINE
+            })
+        );
+    }
+
+    #[test]
+    fn nothing_posts_nothing() {
+        assert_eq!(authorize(won(0)), Err(EntryError::Zero));
+        assert_eq!(capture(won(1), won(0)), Err(EntryError::Zero));
+        assert_eq!(refund(won(0), 2), Err(EntryError::Zero));
+    }
+
+    proptest! {
+        #[test]
+        fn a_whole_life_sums_to_zero_and_leaves_what_was_not_refunded(
+            authorized in 1..=1_000_000_u64,
+            captured_share in 1..=100_u64,
+            refunds in prop::collection::vec(1..=1000_u64, 0..20),
+        ) {
+            let captured = (authorized * captured_share / 100).max(1);
+            let mut entries = authorize(won(authorized)).unwrap();
+            entries.extend(capture(won(authorized), won(captured)).unwrap());
+            let mut left = captured;
+            for amount in refunds {
+                let amount = amount.min(left);
+                if amount > 0 {
+                    entries.extend(refund(won(amount), 2).unwrap());
+                    left -= amount;
+                }
+            }
+            let balances = balances(&entries);
+            prop_assert_eq!(balances.values().sum::<i128>(), 0);
+            prop_assert_eq!(balances[&Account::Hold], 0);
+            prop_assert_eq!(balances[&Account::HoldContra], 0);
+            prop_assert_eq!(balances[&Account::NetworkReceivable], i128::from(left));
+            prop_assert_eq!(balances[&Account::MerchantPayable], -i128::from(left));
+        }
+
+        #[test]
+        fn a_release_undoes_the_hold(amount in 1..=money::MINOR_MAX) {
+            let mut entries = authorize(won(amount)).unwrap();
+            entries.extend(release(won(amount)).unwrap());
+            prop_assert!(balances(&entries).values().all(|balance| *balance == 0));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! SQL of `ledger_entry`. The functions' database user may insert and read, nothing else.
+
+use chrono::{DateTime, Utc};
+use sqlx::{MySql, MySqlConnection, QueryBuilder};
+use uuid::Uuid;
+
+use crate::Journal;
+
+/// A stored entry, as it is shown.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The journal.
+    pub seq: u32,
+    /// The account debited.
+    pub debit_account: String,
+    /// The account credited.
+    pub credit_account: String,
+    /// In the currency's minor unit.
+    pub amount: u64,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// The journal this entry reverses.
+    pub reverses_seq: Option<u32>,
+    /// When it was posted.
+    pub posted_at: DateTime<Utc>,
+}
+
+/// Posts journals in the caller's transaction, in one statement.
+///
+/// # Errors
+/// Those of the database; a journal already posted is a duplicate key.
+pub async fn insert(tx: &mut MySqlConnection, journals: &[Journal]) -> sqlx::Result<()> {
+    let lines = journals.iter().flat_map(|journal| {
+        (0_u8..)
+            .zip(&journal.entries)
+            .map(move |(line, entry)| (journal, line, entry))
+    });
+    QueryBuilder::<MySql>::new(
+        "INSERT INTO ledger_entry (subject_id, seq, line, merchant_id, debit_account, \
+         credit_account, amount, currency, reverses_seq, reverses_line, posted_at) ",
+    )
+    .push_values(lines, |mut row, (journal, line, entry)| {
+        row.push_bind(journal.subject_id)
+            .push_bind(journal.seq)
+            .push_bind(line)
+            .push_bind(&journal.merchant_id)
+            .push_bind(entry.debit().name())
+            .push_bind(entry.credit().name())
+            .push_bind(entry.amount().minor())
+            .push_bind(entry.amount().currency().code())
+            .push_bind(entry.reverses().map(|reversed| reversed.seq))
+            .push_bind(entry.reverses().map(|reversed| reversed.line))
+            .push_bind(journal.posted_at);
+    })
+    .build()
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Every entry of a subject, in the order of posting.
+///
+/// # Errors
+/// Those of the database.
+pub async fn of_subject(db: &mut MySqlConnection, subject_id: Uuid) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        r#"SELECT seq, debit_account, credit_account, amount, currency, reverses_seq,
+                  posted_at AS "posted_at: _"
+             FROM ledger_entry WHERE subject_id = ? ORDER BY seq, line"#,
+        subject_id
+    )
+    .fetch_all(db)
+    .await
+}
