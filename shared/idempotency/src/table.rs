@@ -1,0 +1,120 @@
+//! SQL of `idem_response_cache`.
+
+use chrono::{DateTime, Utc};
+use sqlx::{MySql, MySqlConnection, QueryBuilder};
+
+use crate::{Fingerprint, IdempotencyKey, Reply};
+
+/// A key as one request uses it.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The key's scope.
+    pub merchant_id: String,
+    /// The key.
+    pub key: IdempotencyKey,
+    /// What it is used for.
+    pub fingerprint: Fingerprint,
+}
+
+/// A key that was used before.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// What it was first used for.
+    pub fingerprint: Fingerprint,
+    /// What was answered.
+    pub reply: Reply,
+}
+
+/// Claims keys in the caller's transaction, in one statement, each with its reply when that is
+/// known already. Waits while another transaction holds one of the keys.
+///
+/// # Errors
+/// A duplicate key when one was used before, a lock wait when its holder takes too long; those of
+/// the database.
+pub async fn claim(
+    tx: &mut MySqlConnection,
+    claims: &[(&Claim, Option<&Reply>)],
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    QueryBuilder::<MySql>::new(
+        "INSERT INTO idem_response_cache \
+         (merchant_id, idem_key, fingerprint, status, body, created_at) ",
+    )
+    .push_values(claims, |mut row, (claim, reply)| {
+        row.push_bind(&claim.merchant_id)
+            .push_bind(claim.key.as_str())
+            .push_bind(claim.fingerprint.as_bytes().as_slice())
+            .push_bind(reply.map(|reply| reply.status))
+            .push_bind(reply.map(|reply| reply.body.as_ref()))
+            .push_bind(now);
+    })
+    .build()
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Stores the reply of a key claimed in the same transaction.
+///
+/// # Errors
+/// Those of the database.
+pub async fn finish(tx: &mut MySqlConnection, claim: &Claim, reply: &Reply) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE idem_response_cache SET status = ?, body = ?
+          WHERE merchant_id = ? AND idem_key = ?",
+        reply.status,
+        reply.body.as_ref(),
+        claim.merchant_id,
+        claim.key.as_str(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The stored reply of a key; `None` when it was never used or its reply was purged.
+///
+/// # Errors
+/// Those of the database.
+pub async fn find(db: &mut MySqlConnection, claim: &Claim) -> sqlx::Result<Option<Stored>> {
+    let row = sqlx::query!(
+        r#"SELECT fingerprint, status AS "status!", body AS "body!" FROM idem_response_cache
+            WHERE merchant_id = ? AND idem_key = ?"#,
+        claim.merchant_id,
+        claim.key.as_str(),
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| {
+        let fingerprint = <[u8; 32]>::try_from(row.fingerprint)
+            .map_err(|_| sqlx::Error::Decode("a fingerprint has 32 bytes".into()))?;
+        let reply = Reply {
+            status: row.status,
+            body: row.body.into(),
+        };
+        Ok(Stored {
+            fingerprint: fingerprint.into(),
+            reply,
+        })
+    })
+    .transpose()
+}
+
+/// Deletes replies stored before `before`, at most `rows_max`, and gives their number.
+///
+/// # Errors
+/// Those of the database.
+pub async fn purge(
+    db: &mut MySqlConnection,
+    before: DateTime<Utc>,
+    rows_max: u32,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "DELETE FROM idem_response_cache WHERE created_at < ? ORDER BY created_at LIMIT ?",
+        before,
+        rows_max
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,170 @@
+use std::collections::HashMap;
+
+use db::Failure;
+use idempotency::{Claim, Reply, table as idem_table};
+use payment::{Change, Payment, PaymentId, Timestamp, table as payment_table};
+use sqlx::MySqlConnection;
+
+use crate::{
+    Told,
+    command::{Command, Target},
+    record, reply,
+};
+
+/// Why a transaction gave no replies; it is rolled back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    /// A key among the commands was used before.
+    #[error("an idempotency key was used before")]
+    KeyTaken,
+    /// Another transaction holds a key among the commands and takes long.
+    #[error("an idempotency key is in flight")]
+    KeyInFlight,
+    /// The database refused.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// A reply could not be written as JSON.
+    #[error(transparent)]
+    Reply(#[from] serde_json::Error),
+}
+
+/// What a command comes to.
+struct Outcome<'a> {
+    command: &'a Command,
+    reply: Reply,
+    change: Option<Change>,
+}
+
+/// Carries commands out in the caller's transaction and gives their replies in the same order.
+/// Several commands on one payment see each other's effects, as if each had run alone.
+pub(crate) async fn execute(
+    tx: &mut MySqlConnection,
+    commands: &[Command],
+    now: Timestamp,
+) -> Result<Vec<Reply>, Failed> {
+    claim(tx, commands, now).await?;
+    let locked = payment_table::lock(tx, &existing(commands)).await?;
+    let mut outcomes = decide(commands, locked, now)?;
+    write(tx, &mut outcomes).await?;
+    for outcome in &outcomes {
+        if outcome.command.known_reply() != Some(&outcome.reply) {
+            idem_table::finish(tx, &outcome.command.claim, &outcome.reply).await?;
+        }
+    }
+    Ok(outcomes.into_iter().map(|outcome| outcome.reply).collect())
+}
+
+/// Claims every key; a reply known already is stored with its claim.
+async fn claim(
+    tx: &mut MySqlConnection,
+    commands: &[Command],
+    now: Timestamp,
+) -> Result<(), Failed> {
+    let claims: Vec<(&Claim, Option<&Reply>)> = commands
+        .iter()
+        .map(|command| (&command.claim, command.known_reply()))
+        .collect();
+    idem_table::claim(tx, &claims, now.utc())
+        .await
+        .map_err(|error| match Failure::of(&error) {
+            Failure::Duplicate => Failed::KeyTaken,
+            Failure::LockWait => Failed::KeyInFlight,
+            _ => Failed::Database(error),
+        })
+}
+
+/// The payments to lock, each once.
+fn existing(commands: &[Command]) -> Vec<PaymentId> {
+    let mut ids: Vec<PaymentId> = commands.iter().filter_map(Command::payment_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn decide(
+    commands: &[Command],
+    locked: Vec<Payment>,
+    now: Timestamp,
+) -> Result<Vec<Outcome<'_>>, serde_json::Error> {
+    let mut payments: HashMap<PaymentId, Payment> = locked
+        .into_iter()
+        .map(|payment| (payment.id, payment))
+        .collect();
+    commands
+        .iter()
+        .map(|command| {
+            let (reply, change) = match &command.target {
+                Target::New { change, reply } => (reply.clone(), Some(Change::clone(change))),
+                Target::Existing {
+                    payment_id,
+                    sees,
+                    decide,
+                } => {
+                    let payment = payments
+                        .get(payment_id)
+                        .filter(|payment| sees.allows(payment));
+                    match payment.map(|payment| decide(payment, now)) {
+                        None => (reply::not_found(command, *payment_id), None),
+                        Some(Err(refusal)) => (reply::refused(command, &refusal), None),
+                        Some(Ok(change)) => {
+                            payments.insert(*payment_id, change.payment.clone());
+                            (reply::payment(&change.payment)?, Some(change))
+                        }
+                    }
+                }
+            };
+            Ok(Outcome {
+                command,
+                reply,
+                change,
+            })
+        })
+        .collect()
+}
+
+/// Writes what changed. A second payment of an order is refused here, where the unique key decides;
+/// among several commands it fails the transaction, and each is then run alone.
+async fn write(tx: &mut MySqlConnection, outcomes: &mut [Outcome<'_>]) -> Result<(), Failed> {
+    let told: Vec<Told<'_>> = outcomes
+        .iter()
+        .filter_map(|outcome| {
+            let change = outcome.change.as_ref()?;
+            let command = outcome.command;
+            Some(Told {
+                change,
+                request: Some(&command.request),
+                traceparent: &command.traceparent,
+            })
+        })
+        .collect();
+    match (record(tx, &told).await, outcomes) {
+        (Ok(()), _) => Ok(()),
+        (
+            Err(error),
+            [
+                Outcome {
+                    command,
+                    reply,
+                    change: Some(change),
+                },
+            ],
+        ) if change.payment.version == 1 && Failure::of(&error) == Failure::Duplicate => {
+            *reply = duplicate_order(tx, command, &change.payment).await?;
+            Ok(())
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+async fn duplicate_order(
+    tx: &mut MySqlConnection,
+    command: &Command,
+    payment: &Payment,
+) -> sqlx::Result<Reply> {
+    let (merchant_id, order_id) = (payment.merchant_id.as_str(), payment.order_id.as_str());
+    let first = payment_table::id_of_order(tx, merchant_id, order_id).await?;
+    Ok(reply::duplicate_order(
+        command,
+        first.ok_or(sqlx::Error::RowNotFound)?,
+    ))
+}
