@@ -1,0 +1,27 @@
+//! Starts the function.
+
+use guard::{Guard, Policy, Role};
+use lambda_http::{Error, Request, run_concurrent, service_fn};
+use operation::Operations;
+
+const POLICY: Policy = Policy {
+    roles: &[Role::Merchant, Role::Operator],
+    mutating: true,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let guard = Guard::from_env().await?;
+    let operations = Operations::new(db::pool(db::url_from_file("DATABASE_URL_PAYMENT_FILE")?));
+    run_concurrent(service_fn(move |request: Request| {
+        let (guard, operations) = (guard.clone(), operations.clone());
+        async move {
+            guard::serve(&guard, POLICY, request, |call| {
+                refund::refund(operations, call)
+            })
+            .await
+        }
+    }))
+    .await
+}
