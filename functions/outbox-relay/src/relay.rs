@@ -1,0 +1,218 @@
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use chrono::Utc;
+use futures_util::future::join_all;
+use lambda_runtime::Error;
+use outbox::{Delivery, Pending, SHARDS, owner_table, pending_table};
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, mysql::MySqlConnectOptions};
+use uuid::Uuid;
+
+use crate::broker::Broker;
+
+/// Events read at once.
+const BATCH_ROWS_MAX: u32 = 500;
+/// Batches sent in one invocation; more is left to the next one.
+const BATCHES_MAX: u32 = 20;
+/// A silent session gives up its shards after this, in seconds.
+const SESSION_TIMEOUT_S: u32 = 10;
+/// A session unused for longer is opened anew.
+const SESSION_FRESH: Duration = Duration::from_secs(5);
+/// How often shards that another relay held are asked for again.
+const TAKE_OVER_EVERY: Duration = Duration::from_secs(1);
+/// How often the backlog is measured.
+const BACKLOG_EVERY: Duration = Duration::from_secs(1);
+
+/// Sends events from the outbox, one unacknowledged event per key.
+pub(crate) struct Relay {
+    database: MySqlConnectOptions,
+    broker: Broker,
+    session: Option<Session>,
+    backlog_measured: Option<Instant>,
+}
+
+/// A database session and the shards it owns. Reading, settling and owning share the session: when
+/// it is lost, so is the right to settle.
+struct Session {
+    connection: MySqlConnection,
+    owner: Uuid,
+    shards: u64,
+    asked: Instant,
+    used: Instant,
+    first_shard: u16,
+}
+
+/// What one invocation did.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    sent: usize,
+    /// Nothing is left to send now.
+    idle: bool,
+}
+
+impl Relay {
+    pub(crate) fn new(database: MySqlConnectOptions, broker: Broker) -> Self {
+        Self {
+            database,
+            broker,
+            session: None,
+            backlog_measured: None,
+        }
+    }
+
+    /// Sends what is pending, batch by batch. After an error the session is dropped and its shards
+    /// are free; the next invocation begins anew.
+    pub(crate) async fn run(&mut self) -> Result<Report, Error> {
+        let report = self.relay().await;
+        if report.is_err() {
+            self.session = None;
+        }
+        Ok(report?)
+    }
+
+    async fn relay(&mut self) -> anyhow::Result<Report> {
+        self.broker.replace_if_broken()?;
+        let session = match self.session.take() {
+            Some(session) if session.used.elapsed() < SESSION_FRESH => session,
+            _ => Session::open(&self.database).await?,
+        };
+        let session = self.session.insert(session);
+        session.used = Instant::now();
+        session.take_over().await?;
+        let mut sent = 0;
+        for _ in 0..BATCHES_MAX {
+            let batch = session.read().await?;
+            let reports = join_all(batch.iter().map(|event| self.broker.send(event))).await;
+            let delivered: Vec<Delivery> = reports.into_iter().flatten().collect();
+            session.settle(&delivered).await?;
+            sent += delivered.len();
+            anyhow::ensure!(
+                batch.len() == delivered.len(),
+                "{} of {} events were not acknowledged",
+                batch.len() - delivered.len(),
+                batch.len()
+            );
+            if batch.is_empty() {
+                break;
+            }
+        }
+        self.measure_backlog().await?;
+        Ok(Report {
+            sent,
+            idle: sent == 0,
+        })
+    }
+
+    async fn measure_backlog(&mut self) -> anyhow::Result<()> {
+        let due = self
+            .backlog_measured
+            .is_none_or(|last| last.elapsed() >= BACKLOG_EVERY);
+        if let (true, Some(session)) = (due, &mut self.session) {
+            let backlog = pending_table::backlog(&mut session.connection, Utc::now()).await?;
+            self.backlog_measured = Some(Instant::now());
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            {
+                metrics::gauge!("outbox_pending_events").set(backlog.events as f64);
+                metrics::gauge!("outbox_oldest_pending_ms").set(backlog.oldest_ms as f64);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    async fn open(database: &MySqlConnectOptions) -> anyhow::Result<Self> {
+        let mut connection = MySqlConnection::connect_with(database)
+            .await
+            .context("outbox session")?;
+        db::set_up(&mut connection).await?;
+        let timeout = format!("SET SESSION wait_timeout = {SESSION_TIMEOUT_S}");
+        connection.execute(AssertSqlSafe(timeout)).await?;
+        let owner = Uuid::now_v7();
+        let now = Instant::now();
+        let mut session = Self {
+            connection,
+            owner,
+            shards: 0,
+            asked: now,
+            used: now,
+            first_shard: 0,
+        };
+        session.ask().await?;
+        Ok(session)
+    }
+
+    /// Asks for the shards of relays that are gone, at most every [`TAKE_OVER_EVERY`].
+    async fn take_over(&mut self) -> sqlx::Result<()> {
+        if self.shards < u64::from(SHARDS) && self.asked.elapsed() >= TAKE_OVER_EVERY {
+            self.ask().await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self) -> sqlx::Result<()> {
+        let taken = owner_table::take_over(&mut self.connection, self.owner).await?;
+        self.asked = Instant::now();
+        self.shards += taken;
+        if taken > 0 {
+            metrics::counter!("outbox_takeovers_total").increment(taken);
+            tracing::info!(outbox.owner = %self.owner, outbox.shards = self.shards, "took over");
+        }
+        Ok(())
+    }
+
+    /// The next batch: the first pending event of each key, so that an event is only sent once the
+    /// one before it is acknowledged.
+    async fn read(&mut self) -> sqlx::Result<Vec<Pending>> {
+        let pending = pending_table::read(
+            &mut self.connection,
+            self.owner,
+            self.first_shard,
+            BATCH_ROWS_MAX,
+        )
+        .await?;
+        self.first_shard = next_shard(&pending);
+        let mut keys = HashSet::new();
+        let firsts: HashSet<u64> = pending
+            .iter()
+            .filter(|event| keys.insert(event.aggregate_id.as_str()))
+            .map(|event| event.id)
+            .collect();
+        Ok(pending
+            .into_iter()
+            .filter(|event| firsts.contains(&event.id))
+            .collect())
+    }
+
+    /// Takes the pointers of delivered events away, those of shards still owned.
+    async fn settle(&mut self, delivered: &[Delivery]) -> sqlx::Result<()> {
+        if delivered.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.connection.begin().await?;
+        let owned = owner_table::lock_owned(&mut tx, self.owner).await?;
+        let kept: Vec<Delivery> = delivered
+            .iter()
+            .copied()
+            .filter(|report| owned.contains(&report.shard))
+            .collect();
+        if !kept.is_empty() {
+            pending_table::settle(&mut tx, &kept, Utc::now()).await?;
+        }
+        tx.commit().await?;
+        metrics::counter!("outbox_events_sent_total").increment(delivered.len() as u64);
+        Ok(())
+    }
+}
+
+/// Where the next batch begins: after the last shard of a full one, so that no shard starves.
+fn next_shard(pending: &[Pending]) -> u16 {
+    match pending.last() {
+        Some(last) if pending.len() >= BATCH_ROWS_MAX as usize => (last.shard + 1) % SHARDS,
+        _ => 0,
+    }
+}
