@@ -69,7 +69,7 @@ impl Default for Retry {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_lost_connection_is_tried_a_bounded_number_of_times() {
         let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         let mut retry = Retry::new();

@@ -1,0 +1,113 @@
+//! The private stack of `local/test`, as black-box tests see it: signed HTTP from outside, and the
+//! database and topics to look into.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test fails by panicking"
+)]
+
+mod caller;
+mod events;
+mod footprint;
+mod stack;
+
+use std::time::{Duration, Instant};
+
+pub use caller::{Caller, Reply, RequestBuilder};
+pub use events::Event;
+pub use footprint::{Footprint, Totals};
+use serde_json::json;
+use sqlx::MySqlPool;
+pub use stack::stack;
+
+/// How long anything is waited for before a test fails.
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often a condition is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The stack under test.
+#[derive(Clone, Debug)]
+pub struct Testbed {
+    database: MySqlPool,
+    http: reqwest::Client,
+}
+
+impl Testbed {
+    /// Finds the stack through the environment.
+    #[expect(
+        clippy::unused_async,
+        reason = "a pool belongs to the async runtime it is made in"
+    )]
+    pub async fn new() -> Self {
+        let database = MySqlPool::connect_lazy(&variable("DATABASE_URL_ADMIN"))
+            .expect("DATABASE_URL_ADMIN is a MySQL URL");
+        Self {
+            database,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// Whoever holds a key of the key file: `demo`, `other`, `ops` or `limited`.
+    #[must_use]
+    pub fn caller(&self, key_id: &str) -> Caller {
+        Caller::new(
+            self.http.clone(),
+            &variable("PAYFN_URL"),
+            &variable("KEYS_FILE"),
+            key_id,
+        )
+    }
+
+    /// The payment database, with all rights.
+    #[must_use]
+    pub fn database(&self) -> &MySqlPool {
+        &self.database
+    }
+
+    /// A payment of `amount` won in `REQUESTED`, by `demo`.
+    pub async fn authorized(&self, amount: u64) -> String {
+        let asked = json!({ "orderId": fresh("order"), "amount": amount, "currency": "KRW" });
+        let reply = self
+            .caller("demo")
+            .post("/payments/authorize", &asked)
+            .await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        reply.json()["paymentId"]
+            .as_str()
+            .expect("a payment has an id")
+            .to_owned()
+    }
+
+    /// A payment of `amount` won in `COMPLETED`, by `demo`.
+    pub async fn captured(&self, amount: u64) -> String {
+        let payment_id = self.authorized(amount).await;
+        let path = format!("/payments/capture/{payment_id}");
+        let reply = self.caller("demo").post_empty(&path).await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        payment_id
+    }
+}
+
+/// A text that no other test uses.
+#[must_use]
+pub fn fresh(prefix: &str) -> String {
+    format!("{prefix}-{}", uuid::Uuid::new_v4().simple())
+}
+
+/// Waits for a condition, at most [`WAIT_MAX`].
+pub async fn until<F: AsyncFnMut() -> bool>(what: &str, mut condition: F) {
+    let began = Instant::now();
+    while !condition().await {
+        assert!(
+            began.elapsed() < WAIT_MAX,
+            "waited {WAIT_MAX:?} for: {what}"
+        );
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A variable of the environment that `local/test` sets.
+pub(crate) fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by local/test"))
+}

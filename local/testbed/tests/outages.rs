@@ -1,0 +1,70 @@
+//! What happens while a part is away. One test, because the parts are shared.
+
+use serde_json::json;
+use testbed::{Testbed, fresh, stack, until};
+
+#[tokio::test]
+async fn payments_go_on_while_redis_or_kafka_is_away_and_events_arrive_when_it_is_back() {
+    let bed = Testbed::new().await;
+
+    stack(&["stop", "redis"]).await;
+    let without_redis = whole_life(&bed).await;
+    a_repeated_key_gives_the_stored_answer(&bed).await;
+    the_rate_is_limited_in_process(&bed).await;
+    stack(&["start", "redis"]).await;
+
+    stack(&["stop", "kafka"]).await;
+    let without_kafka = whole_life(&bed).await;
+    assert!(
+        bed.count("outbox_pending").await >= 3,
+        "events wait while Kafka is away"
+    );
+    stack(&["start", "kafka"]).await;
+
+    for payment_id in [without_redis, without_kafka] {
+        let events = bed.events(&payment_id, 3).await;
+        let seqs: Vec<_> = events
+            .iter()
+            .map(|event| event.value["data"]["seq"].clone())
+            .collect();
+        assert_eq!(seqs, [json!(1), json!(2), json!(3)]);
+        let written: Vec<_> = events.iter().map(|event| event.timestamp_ms).collect();
+        assert!(
+            written.is_sorted(),
+            "events are written in order: {written:?}"
+        );
+    }
+    until("an empty outbox", async || {
+        bed.count("outbox_pending").await == 0
+    })
+    .await;
+    whole_life(&bed).await;
+}
+
+async fn whole_life(bed: &Testbed) -> String {
+    let payment_id = bed.captured(15_000).await;
+    let path = format!("/payments/refund/{payment_id}");
+    let reply = bed
+        .caller("demo")
+        .post(&path, &json!({ "amount": 5_000 }))
+        .await;
+    assert_eq!(reply.status, 200, "{:?}", reply.body);
+    payment_id
+}
+
+async fn a_repeated_key_gives_the_stored_answer(bed: &Testbed) {
+    let (demo, key) = (bed.caller("demo"), fresh("key"));
+    let asked = json!({ "orderId": fresh("order"), "amount": 1, "currency": "KRW" });
+    let first = demo.post_keyed("/payments/authorize", &asked, &key).await;
+    let again = demo.post_keyed("/payments/authorize", &asked, &key).await;
+    assert_eq!((first.status, &first.body), (again.status, &again.body));
+    assert!(!first.replayed() && again.replayed());
+}
+
+async fn the_rate_is_limited_in_process(bed: &Testbed) {
+    let limited = bed.caller("limited");
+    until("a refusal by the in-process limiter", async || {
+        limited.get("/payments").await.status == 429
+    })
+    .await;
+}
