@@ -1,0 +1,47 @@
+//! A function for the runtime's tests: answers with the request's body, or describes the request.
+
+use lambda_http::{Body, Error, Request, RequestExt, Response, run_concurrent, service_fn};
+use serde_json::{Map, Value, json};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    if std::env::var_os("FAIL_AT_START").is_some() {
+        return Err("told to fail at start".into());
+    }
+    println!("{{\"level\":\"INFO\",\"message\":\"started\"}}");
+    run_concurrent(service_fn(echo)).await
+}
+
+async fn echo(request: Request) -> Result<Response<Body>, Error> {
+    let mut response = Response::builder().header("set-cookie", "a=1; Path=/");
+    response = response.header("set-cookie", "b=2");
+    if request.headers().contains_key("x-describe") {
+        let body = describe(&request).to_string();
+        return Ok(response
+            .header("content-type", "application/json")
+            .body(body.into())?);
+    }
+    let content_type = request.headers().get("content-type").cloned();
+    if let Some(content_type) = content_type {
+        response = response.header("content-type", content_type);
+    }
+    Ok(response.body(request.into_body())?)
+}
+
+fn describe(request: &Request) -> Value {
+    let text = |value: &[u8]| Value::from(String::from_utf8_lossy(value).into_owned());
+    let headers = request.headers().iter();
+    let headers: Map<_, _> = headers
+        .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
+        .collect();
+    json!({
+        "path": request.raw_http_path(),
+        "query": request.uri().query(),
+        "id": request.path_parameters().first("id"),
+        "headers": headers,
+        "bodyBytes": request.body().len(),
+        "requestId": request.lambda_context().request_id,
+        "deadlineMs": request.lambda_context().deadline,
+        "environment": std::env::vars().collect::<std::collections::BTreeMap<_, _>>(),
+    })
+}

@@ -1,0 +1,29 @@
+//! A function for the runtime's tests: asks the test at `$CONTROL` what to answer.
+//!
+//! One connection per invocation. It sends one line, `{"event","pid"}`; the test answers with
+//! one line: a JSON text, which becomes the answer, or `fail`, or `exit`.
+
+use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    Runtime::new(service_fn(ask)).run_concurrent().await
+}
+
+async fn ask(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    let mut control = TcpStream::connect(std::env::var("CONTROL")?).await?;
+    let question = json!({ "event": event.payload, "pid": std::process::id() });
+    control
+        .write_all(format!("{question}\n").as_bytes())
+        .await?;
+    let mut answer = String::new();
+    BufReader::new(control).read_line(&mut answer).await?;
+    match answer.trim() {
+        "fail" => Err("told to fail".into()),
+        "exit" => std::process::exit(7),
+        json => Ok(serde_json::from_str(json)?),
+    }
+}

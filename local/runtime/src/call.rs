@@ -1,0 +1,139 @@
+//! One call to a function: what goes in, what comes out.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Serialize;
+use uuid::Uuid;
+
+/// Largest answer of a function in bytes, as on AWS: 6 MiB and a little for the envelope.
+pub(crate) const RESPONSE_BYTES_MAX: usize = 6_291_556;
+
+/// A call as its caller makes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// The request id, the same for caller and function.
+    pub(crate) id: Uuid,
+    /// The event, a JSON text.
+    pub(crate) payload: Bytes,
+    /// `Lambda-Runtime-Trace-Id`.
+    pub(crate) trace: HeaderValue,
+}
+
+/// The answer of a function, a JSON text, or why there is none.
+pub(crate) type Outcome = Result<Bytes, Failure>;
+
+/// An outcome with the moment the call was handed to an instance.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// What came out.
+    pub(crate) outcome: Outcome,
+    /// When an instance took the call; `None` if none did.
+    pub(crate) dispatched: Option<Instant>,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The function reported an error: its JSON text, word for word.
+    Function(Bytes),
+    /// No answer within the function's timeout.
+    TimedOut(Duration),
+    /// The instance ended; how it did.
+    Exited(String),
+    /// The answer was above [`RESPONSE_BYTES_MAX`].
+    ResponseTooLarge,
+    /// The queue was full.
+    QueueFull,
+    /// No instance was free in time.
+    QueueWait,
+    /// The runtime is stopping.
+    Draining,
+}
+
+/// The body of an error, as AWS writes it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody<'a> {
+    error_type: &'a str,
+    error_message: &'a str,
+}
+
+impl Call {
+    /// A call with a new id.
+    pub(crate) fn new(payload: Bytes, trace: HeaderValue) -> Self {
+        Self {
+            id: new_id(),
+            payload,
+            trace,
+        }
+    }
+}
+
+/// A new id (UUID version 4). Ids need not be secret, so the fast generator will do.
+pub(crate) fn new_id() -> Uuid {
+    let random = fastrand::u128(..).to_ne_bytes();
+    uuid::Builder::from_random_bytes(random).into_uuid()
+}
+
+/// An id as a header's value.
+pub(crate) fn id_value(id: Uuid) -> HeaderValue {
+    let mut text = Uuid::encode_buffer();
+    let text = id.hyphenated().encode_lower(&mut text);
+    #[expect(
+        clippy::expect_used,
+        reason = "a UUID is hexadecimal digits and hyphens"
+    )]
+    HeaderValue::from_str(text).expect("a UUID is plain text")
+}
+
+/// `{"errorType","errorMessage"}`, the body of every error of the Lambda APIs.
+pub(crate) fn error_body(error_type: &str, error_message: &str) -> Bytes {
+    json(&ErrorBody {
+        error_type,
+        error_message,
+    })
+}
+
+/// The JSON text of `value`.
+pub(crate) fn json(value: &impl Serialize) -> Bytes {
+    #[expect(
+        clippy::expect_used,
+        reason = "the types given here have text keys and no maps fail"
+    )]
+    serde_json::to_vec(value)
+        .expect("plain data serializes")
+        .into()
+}
+
+impl Failure {
+    /// Whether the call was refused before any instance saw it.
+    pub(crate) fn is_throttle(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::QueueWait | Self::Draining)
+    }
+
+    /// The error JSON that a caller of the Invoke API gets.
+    pub(crate) fn body(&self, id: Uuid) -> Bytes {
+        let (error_type, message) = match self {
+            Self::Function(body) => return body.clone(),
+            Self::TimedOut(timeout) => {
+                let (seconds, centis) = (timeout.as_secs(), timeout.subsec_millis() / 10);
+                let message = format!("Task timed out after {seconds}.{centis:02} seconds");
+                ("Sandbox.Timedout", message)
+            }
+            Self::Exited(reason) => ("Runtime.ExitError", reason.clone()),
+            Self::ResponseTooLarge => {
+                let message = format!(
+                    "Response payload size exceeded maximum allowed payload size \
+                     ({RESPONSE_BYTES_MAX} bytes)."
+                );
+                return error_body("Function.ResponseSizeTooLarge", &message);
+            }
+            Self::QueueFull | Self::QueueWait | Self::Draining => {
+                return error_body("TooManyRequestsException", "Rate Exceeded.");
+            }
+        };
+        error_body(error_type, &format!("RequestId: {id} Error: {message}"))
+    }
+}

@@ -1,0 +1,173 @@
+//! What a client gets when no function answers.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use crate::call::{Failure, json};
+use crate::manifest::{ErrorForm, Gateway as Settings};
+use crate::server::Reply;
+use crate::trace::Trace;
+
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+/// Why no function's answer is passed on.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    NoRoute,
+    BodyTooLarge,
+    HeadersTooLarge,
+    Invalid(String),
+    Failure(Failure),
+    BadResponse,
+}
+
+/// Writes refusals in the form the manifest asks for.
+pub(super) struct Refusals {
+    settings: Settings,
+}
+
+/// RFC 9457, with the members `code`, `traceId` and `retryable` of our own.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    code: &'a str,
+    trace_id: String,
+    retryable: bool,
+}
+
+impl Refusals {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    pub(super) fn reply(&self, refusal: &Refusal, path: &str, trace: Trace) -> Reply {
+        match self.settings.errors {
+            ErrorForm::HttpApi => http_api(refusal),
+            ErrorForm::Problem => self.problem(refusal, path, trace),
+        }
+    }
+
+    fn problem(&self, refusal: &Refusal, path: &str, trace: Trace) -> Reply {
+        let (status, code, title, detail) = describe(refusal);
+        let retryable = status == StatusCode::SERVICE_UNAVAILABLE;
+        let problem = Problem {
+            r#type: self.settings.problem_type.replace("{code}", code),
+            title,
+            status: status.as_u16(),
+            detail,
+            instance: path,
+            code,
+            trace_id: trace.id(),
+            retryable,
+        };
+        let mut reply = body(status, "application/problem+json", json(&problem));
+        if retryable {
+            reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        reply
+    }
+}
+
+/// Status, code, title and detail of a problem.
+type Description<'a> = (StatusCode, &'static str, &'static str, &'a str);
+
+fn describe(refusal: &Refusal) -> Description<'_> {
+    match refusal {
+        Refusal::NoRoute => (
+            StatusCode::NOT_FOUND,
+            "route-not-found",
+            "No such route",
+            "nothing is served for this method and path",
+        ),
+        Refusal::BodyTooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "The body is too large",
+            "a body may have up to 6 MiB",
+        ),
+        Refusal::HeadersTooLarge => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "invalid-request",
+            "The headers are too large",
+            "the headers may have up to 10,240 bytes",
+        ),
+        Refusal::Invalid(detail) => {
+            let title = "The request is not valid";
+            (StatusCode::BAD_REQUEST, "invalid-request", title, detail)
+        }
+        Refusal::BadResponse => unavailable("the function gave no valid response"),
+        Refusal::Failure(failure) => describe_failure(failure),
+    }
+}
+
+fn describe_failure(failure: &Failure) -> Description<'static> {
+    match failure {
+        Failure::Function(_) => unavailable("the function failed"),
+        Failure::TimedOut(_) => unavailable("the function took too long"),
+        Failure::Exited(_) => unavailable("the function's process ended"),
+        Failure::ResponseTooLarge => unavailable("the function's response is too large"),
+        Failure::Draining => unavailable("the server is stopping"),
+        Failure::QueueFull => overloaded("too many requests are waiting"),
+        Failure::QueueWait => overloaded("no instance was free in time"),
+    }
+}
+
+fn unavailable(detail: &'static str) -> Description<'static> {
+    let title = "Unavailable for a moment";
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "unavailable",
+        title,
+        detail,
+    )
+}
+
+fn overloaded(detail: &'static str) -> Description<'static> {
+    let title = "Too many requests at once";
+    (StatusCode::SERVICE_UNAVAILABLE, "overloaded", title, detail)
+}
+
+/// The answers of an API Gateway HTTP API.
+fn http_api(refusal: &Refusal) -> Reply {
+    let (status, message) = match refusal {
+        Refusal::NoRoute => (StatusCode::NOT_FOUND, "Not Found"),
+        Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+        Refusal::HeadersTooLarge => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "Request Header Fields Too Large",
+        ),
+        Refusal::Invalid(_) => (StatusCode::BAD_REQUEST, "Bad Request"),
+        Refusal::Failure(failure) if failure.is_throttle() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+        }
+        Refusal::Failure(Failure::TimedOut(_)) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
+        }
+        Refusal::Failure(_) | Refusal::BadResponse => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error")
+        }
+    };
+    let text = format!("{{\"message\":\"{message}\"}}");
+    let mut reply = body(status, "application/json", Bytes::from(text));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+    }
+    reply
+}
+
+fn body(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}

@@ -1,0 +1,147 @@
+//! Lines of the instances on the runtime's standard output, one JSON object each.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+use std::thread;
+
+use chrono::{SecondsFormat, Utc};
+use serde::Serialize;
+use serde::de::IgnoredAny;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::sync::mpsc;
+
+use crate::function::Function;
+use crate::instance::Instance;
+
+/// Longest line; a longer one becomes several.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Lines that wait to be written; more are dropped and counted, so that a reader of the logs
+/// that stands still cannot stop the functions.
+const LINES_WAITING_MAX: usize = 8192;
+
+/// Where lines go.
+#[derive(Clone)]
+pub(crate) struct LogSink(mpsc::Sender<Vec<u8>>);
+
+/// Starts the thread that writes to standard output.
+///
+/// # Errors
+/// If no thread can be started.
+pub(crate) fn start_writer() -> io::Result<LogSink> {
+    let (sender, receiver) = mpsc::channel(LINES_WAITING_MAX);
+    thread::Builder::new()
+        .name("log-writer".to_owned())
+        .spawn(move || write(receiver))?;
+    Ok(LogSink(sender))
+}
+
+/// Writes until every sink is gone. Standard output closed early is no reason to stop reading:
+/// the instances would block.
+fn write(mut lines: mpsc::Receiver<Vec<u8>>) {
+    while let Some(first) = lines.blocking_recv() {
+        let mut output = BufWriter::new(io::stdout().lock());
+        let mut written = output.write_all(&first);
+        while let Ok(line) = lines.try_recv() {
+            written = written.and_then(|()| output.write_all(&line));
+        }
+        let _closed = written.and_then(|()| output.flush());
+    }
+}
+
+/// Passes the lines of one of an instance's streams on until it ends.
+pub(crate) async fn pump(
+    stream: impl AsyncRead + Unpin,
+    level: &'static str,
+    function: Arc<Function>,
+    instance: Arc<Instance>,
+    sink: LogSink,
+) {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut reader)
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)
+            .await;
+        if !matches!(read, Ok(1..)) {
+            return;
+        }
+        instance.remember(&line);
+        let text = line.trim_ascii();
+        if text.is_empty() {
+            continue;
+        }
+        let json = attributed(text, &function.config.name, &instance.name)
+            .unwrap_or_else(|| wrapped(text, level, &function.config.name, &instance.name));
+        if sink.0.try_send(json).is_err() {
+            function.metrics.log_dropped.increment(1);
+        }
+    }
+}
+
+/// A line that is a JSON object gets the members `function` and `instance`, before its own.
+fn attributed(text: &[u8], function: &str, instance: &str) -> Option<Vec<u8>> {
+    let members = text.strip_prefix(b"{")?.trim_ascii_start();
+    serde_json::from_slice::<IgnoredAny>(text).ok()?;
+    let comma = if members == b"}" { "" } else { "," };
+    // The names need no escaping: function names are letters, digits, hyphens and underscores.
+    let head = format!(r#"{{"function":"{function}","instance":"{instance}"{comma}"#);
+    let mut line = head.into_bytes();
+    line.extend_from_slice(members);
+    line.push(b'\n');
+    Some(line)
+}
+
+/// Any other line becomes the message of an object.
+fn wrapped(text: &[u8], level: &str, function: &str, instance: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        timestamp: String,
+        level: &'a str,
+        message: &'a str,
+        function: &'a str,
+        instance: &'a str,
+    }
+    let message = &String::from_utf8_lossy(text);
+    let timestamp = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+    let mut line = crate::call::json(&Line {
+        timestamp,
+        level,
+        message,
+        function,
+        instance,
+    })
+    .to_vec();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_object_gains_function_and_instance() {
+        let line = attributed(br#"{"level":"INFO","message":"hi"}"#, "pay", "pay-1").expect("JSON");
+        assert_eq!(
+            line,
+            b"{\"function\":\"pay\",\"instance\":\"pay-1\",\"level\":\"INFO\",\"message\":\"hi\"}\n"
+        );
+        let empty = attributed(b"{ }", "pay", "pay-1").expect("JSON");
+        assert_eq!(empty, b"{\"function\":\"pay\",\"instance\":\"pay-1\"}\n");
+    }
+
+    #[test]
+    fn other_lines_become_the_message_of_an_object() {
+        for text in ["plain \"text\"", "{broken", "[1]", "\"x\""] {
+            assert_eq!(attributed(text.as_bytes(), "pay", "pay-1"), None, "{text}");
+            let line = wrapped(text.as_bytes(), "INFO", "pay", "pay-1");
+            let value: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+            assert_eq!(value["message"], text);
+            assert_eq!(value["function"], "pay");
+            assert_eq!(value["instance"], "pay-1");
+            assert_eq!(value["level"], "INFO");
+        }
+    }
+}

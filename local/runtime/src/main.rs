@@ -1,0 +1,156 @@
+//! A Lambda-compatible runtime for plain machines: it serves functions that speak the AWS Lambda
+//! Runtime API over HTTP routes, an Invoke API and event sources, as one manifest tells.
+
+mod admin;
+mod call;
+mod client;
+mod dispatch;
+mod function;
+mod gateway;
+mod instance;
+mod invoke_api;
+mod logs;
+mod manifest;
+mod metrics;
+mod process;
+mod runtime_api;
+mod serve;
+mod server;
+mod sources;
+mod trace;
+mod wakes;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::manifest::Manifest;
+use crate::serve::{Addresses, serve};
+
+/// Runs AWS Lambda functions on this machine.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the manifest's functions until SIGTERM or SIGINT
+    Serve {
+        #[arg(long, default_value = "functions/functions.toml")]
+        manifest: PathBuf,
+        /// Where the HTTP routes are served
+        #[arg(long, default_value = "127.0.0.1:9000")]
+        http: SocketAddr,
+        /// Where the Invoke API is served
+        #[arg(long, default_value = "127.0.0.1:9001")]
+        invoke: SocketAddr,
+        /// Where metrics and `ps` are served
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
+    /// Checks the manifest; prints every fault with file and line
+    Check {
+        #[arg(long, default_value = "functions/functions.toml")]
+        manifest: PathBuf,
+    },
+    /// Lists the functions and instances of a running runtime
+    Ps {
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
+    /// Invokes a function and prints its answer
+    Invoke {
+        function: String,
+        /// The event: JSON, or @FILE
+        payload: Option<String>,
+        #[arg(long, default_value = "127.0.0.1:9001")]
+        invoke: SocketAddr,
+    },
+    /// Becomes COMMAND, bound to the life of the process PARENT
+    #[command(hide = true)]
+    ExecChild {
+        parent: u32,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        // Before any thread is started: this process is about to become another program.
+        Command::ExecChild { parent, command } => {
+            process::exec_child(parent, &command).map(|never| match never {})
+        }
+        other => run(other),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve {
+            manifest,
+            http,
+            invoke,
+            admin,
+        } => {
+            let manifest = Manifest::read(&manifest)?;
+            start_logging();
+            serve(
+                manifest,
+                Addresses {
+                    http,
+                    invoke,
+                    admin,
+                },
+            )
+            .await
+        }
+        Command::Check { manifest } => {
+            let functions = Manifest::read(&manifest)?.functions.len();
+            print(format!("{}: {functions} functions, no fault\n", manifest.display()).as_bytes())
+        }
+        Command::Ps { admin } => print(client::ps(admin).await?.as_bytes()),
+        Command::Invoke {
+            function,
+            payload,
+            invoke,
+        } => {
+            let mut answer = client::invoke(invoke, &function, payload.as_deref())
+                .await?
+                .to_vec();
+            answer.push(b'\n');
+            print(&answer)
+        }
+        Command::ExecChild { .. } => Ok(()),
+    }
+}
+
+/// `println!` panics when the reader has gone.
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(text)?)
+}
+
+/// JSON lines on standard output, the same shape as the functions'.
+fn start_logging() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .init();
+}

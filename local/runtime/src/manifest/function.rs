@@ -1,0 +1,245 @@
+//! `[functions.NAME]` and `[defaults]`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::members::{Faults, Members};
+use super::source::{Continuous, Schedule};
+use super::{FunctionConfig, Route};
+
+/// Variables of the Lambda environment that a manifest may not set.
+const RESERVED: &[&str] = &[
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+    "LOCAL_LAMBDA_METRICS_ADDR",
+];
+/// Beginnings of such variables.
+const RESERVED_PREFIXES: &[&str] = &["_", "AWS_LAMBDA_"];
+/// Longest function name, as on AWS.
+const NAME_LENGTH_MAX: usize = 64;
+/// Most invocations one instance can take at once, as on AWS.
+const CONCURRENCY_MAX: u32 = 1600;
+/// Most instances of one function.
+const INSTANCES_MAX: u32 = 1000;
+/// Longest timeout, as on AWS.
+const TIMEOUT_S_MAX: u64 = 900;
+/// Most memory of one instance, as on AWS.
+const MEMORY_MB_MAX: u32 = 10_240;
+
+const DEFAULT_TIMEOUT_S: u64 = 3;
+const DEFAULT_MEMORY_MB: u32 = 128;
+const DEFAULT_QUEUE_MAX: usize = 1024;
+const DEFAULT_QUEUE_WAIT_MS: u64 = 5000;
+
+/// What both `[defaults]` and a function may set.
+pub(super) struct Settings {
+    concurrency: Option<u32>,
+    min_instances: Option<u32>,
+    max_instances: Option<u32>,
+    timeout_s: Option<u64>,
+    memory_mb: Option<u32>,
+    queue_max: Option<usize>,
+    queue_wait_ms: Option<u64>,
+    environment: BTreeMap<String, String>,
+    secrets: BTreeMap<String, PathBuf>,
+}
+
+impl Settings {
+    /// Takes the settings out of `table`; anything else left in it is a fault.
+    pub(super) fn read(table: &mut Members<'_>, faults: &mut Faults<'_>) -> Self {
+        let settings = Self {
+            concurrency: number(table, "concurrency", 1..=CONCURRENCY_MAX, faults),
+            min_instances: number(table, "min_instances", 0..=INSTANCES_MAX, faults),
+            max_instances: number(table, "max_instances", 1..=INSTANCES_MAX, faults),
+            timeout_s: number(table, "timeout_s", 1..=TIMEOUT_S_MAX, faults),
+            memory_mb: number(table, "memory_mb", 1..=MEMORY_MB_MAX, faults),
+            queue_max: number(table, "queue_max", 0..=usize::MAX, faults),
+            queue_wait_ms: number(table, "queue_wait_ms", 0..=u64::MAX, faults),
+            environment: read_environment(table, faults),
+            secrets: read_secrets(table, faults),
+        };
+        table.refuse_rest(faults);
+        settings
+    }
+
+    /// These settings where they say something, else the defaults.
+    fn over(self, defaults: &Self) -> Self {
+        Self {
+            concurrency: self.concurrency.or(defaults.concurrency),
+            min_instances: self.min_instances.or(defaults.min_instances),
+            max_instances: self.max_instances.or(defaults.max_instances),
+            timeout_s: self.timeout_s.or(defaults.timeout_s),
+            memory_mb: self.memory_mb.or(defaults.memory_mb),
+            queue_max: self.queue_max.or(defaults.queue_max),
+            queue_wait_ms: self.queue_wait_ms.or(defaults.queue_wait_ms),
+            environment: merged(&defaults.environment, self.environment),
+            secrets: merged(&defaults.secrets, self.secrets),
+        }
+    }
+
+    /// The bounds of the instances, with a fault where they contradict each other.
+    fn instances(&self, name: &Spanned<String>, faults: &mut Faults<'_>) -> (u32, u32) {
+        let min = self.min_instances.unwrap_or(1);
+        let max = self.max_instances.unwrap_or_else(|| min.max(1));
+        if min > max {
+            let message = format!("min_instances is {min}, above max_instances, {max}");
+            faults.add(name.span(), message);
+        }
+        (min, max)
+    }
+}
+
+/// Reads one function; `None` if a fault keeps it from being described.
+pub(super) fn read(
+    name: &Spanned<String>,
+    mut table: Members<'_>,
+    defaults: &Settings,
+    faults: &mut Faults<'_>,
+) -> Option<FunctionConfig> {
+    check_name(name, faults);
+    let command = read_command(&mut table, faults);
+    let routes = table
+        .take::<Vec<Spanned<String>>>("routes", faults)
+        .unwrap_or_default();
+    let routes = routes
+        .iter()
+        .filter_map(|route| Route::read(route, faults))
+        .collect();
+    let schedules = Schedule::read_all(&mut table, faults);
+    let continuous = Continuous::read(&mut table, faults);
+    let settings = Settings::read(&mut table, faults).over(defaults);
+    let (min_instances, max_instances) = settings.instances(name, faults);
+    Some(FunctionConfig {
+        name: name.as_ref().clone(),
+        command: command?,
+        routes,
+        concurrency: settings.concurrency,
+        min_instances,
+        max_instances,
+        timeout: Duration::from_secs(settings.timeout_s.unwrap_or(DEFAULT_TIMEOUT_S)),
+        memory_mb: settings.memory_mb.unwrap_or(DEFAULT_MEMORY_MB),
+        environment: settings.environment,
+        secrets: settings.secrets,
+        schedules,
+        continuous,
+        queue_max: settings.queue_max.unwrap_or(DEFAULT_QUEUE_MAX),
+        queue_wait: Duration::from_millis(settings.queue_wait_ms.unwrap_or(DEFAULT_QUEUE_WAIT_MS)),
+    })
+}
+
+fn merged<V: Clone>(under: &BTreeMap<String, V>, over: BTreeMap<String, V>) -> BTreeMap<String, V> {
+    let mut merged = under.clone();
+    merged.extend(over);
+    merged
+}
+
+fn number<'a, N>(
+    table: &mut Members<'a>,
+    key: &str,
+    allowed: std::ops::RangeInclusive<N>,
+    faults: &mut Faults<'_>,
+) -> Option<N>
+where
+    N: PartialOrd + std::fmt::Display + serde::Deserialize<'a>,
+{
+    let value: Spanned<N> = table.take(key, faults)?;
+    if !allowed.contains(value.as_ref()) {
+        let message = format!(
+            "{key} is {}, outside of {} to {}",
+            value.as_ref(),
+            allowed.start(),
+            allowed.end()
+        );
+        faults.add(value.span(), message);
+    }
+    Some(value.into_inner())
+}
+
+fn read_command(table: &mut Members<'_>, faults: &mut Faults<'_>) -> Option<Vec<String>> {
+    let parts: Spanned<Vec<Spanned<String>>> = table.require("command", faults)?;
+    let expanded: Vec<_> = parts
+        .as_ref()
+        .iter()
+        .map(|part| faults.expand(part))
+        .collect();
+    let command: Vec<String> = expanded.into_iter().collect::<Option<_>>()?;
+    if command.first().is_none_or(String::is_empty) {
+        faults.add(parts.span(), "command must name a program");
+        return None;
+    }
+    Some(command)
+}
+
+fn read_environment(table: &mut Members<'_>, faults: &mut Faults<'_>) -> BTreeMap<String, String> {
+    let texts = table.take_table("environment", faults).into_texts(faults);
+    let mut environment = BTreeMap::new();
+    for (name, value) in texts {
+        check_variable(&name, faults);
+        if let Some(value) = faults.expand(&value) {
+            environment.insert(name.into_inner(), value);
+        }
+    }
+    environment
+}
+
+fn read_secrets(table: &mut Members<'_>, faults: &mut Faults<'_>) -> BTreeMap<String, PathBuf> {
+    let texts = table.take_table("secrets", faults).into_texts(faults);
+    let mut secrets = BTreeMap::new();
+    for (name, file) in texts {
+        check_variable(&name, faults);
+        let Some(path) = faults.expand(&file) else {
+            continue;
+        };
+        match std::path::absolute(Path::new(&path)) {
+            Ok(path) if path.is_file() => {
+                secrets.insert(name.into_inner(), path);
+            }
+            _ => {
+                let message = format!("secret {}: file {path} does not exist", name.as_ref());
+                faults.add(file.span(), message);
+            }
+        }
+    }
+    secrets
+}
+
+fn check_name(name: &Spanned<String>, faults: &mut Faults<'_>) {
+    let text = name.as_ref();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if text.is_empty() || text.len() > NAME_LENGTH_MAX || !text.bytes().all(plain) {
+        let message = format!(
+            "function name \"{text}\" must be 1 to {NAME_LENGTH_MAX} letters, digits, \"-\" or \"_\""
+        );
+        faults.add(name.span(), message);
+    }
+}
+
+fn check_variable(name: &Spanned<String>, faults: &mut Faults<'_>) {
+    let text = name.as_ref();
+    let reserved = RESERVED.contains(&text.as_str())
+        || RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| text.starts_with(prefix));
+    if reserved {
+        faults.add(name.span(), format!("the variable {text} is reserved"));
+    } else if !is_variable(text) {
+        faults.add(name.span(), format!("\"{text}\" is no variable name"));
+    }
+}
+
+fn is_variable(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

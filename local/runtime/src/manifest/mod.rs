@@ -1,0 +1,288 @@
+//! `functions.toml`: the only configuration of the runtime.
+//!
+//! A manifest is read and checked as a whole: [`Manifest::read`] either returns one that can be
+//! run, or every fault it has, each with its line.
+
+mod function;
+mod members;
+mod route;
+mod source;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use matchit::InsertError;
+use toml::de::DeTable;
+
+use self::members::{Faults, Members};
+pub(crate) use self::route::Route;
+pub(crate) use self::source::{Continuous, Schedule, Timing};
+
+/// The environment `${VAR}` is taken from: a lookup by name.
+pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// A valid `functions.toml`.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    /// What clients see when no function answers.
+    pub(crate) gateway: Gateway,
+    /// Files served as they are.
+    pub(crate) statics: Vec<StaticFile>,
+    /// The functions, by name.
+    pub(crate) functions: BTreeMap<String, FunctionConfig>,
+}
+
+/// The `[gateway]` table.
+#[derive(Debug, Clone)]
+pub(crate) struct Gateway {
+    /// The form of error bodies.
+    pub(crate) errors: ErrorForm,
+    /// `type` of a problem; `{code}` stands for its code.
+    pub(crate) problem_type: String,
+}
+
+/// The form of the errors that the runtime itself answers on its HTTP address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ErrorForm {
+    /// The bodies of an API Gateway HTTP API.
+    HttpApi,
+    /// RFC 9457 `application/problem+json`.
+    Problem,
+}
+
+/// One `[[static]]` entry.
+#[derive(Debug, Clone)]
+pub(crate) struct StaticFile {
+    /// Where it is served.
+    pub(crate) route: Route,
+    /// The file, read once at start.
+    pub(crate) file: PathBuf,
+    /// Its `Content-Type`.
+    pub(crate) content_type: String,
+}
+
+/// One `[functions.NAME]` table, defaults applied.
+#[derive(Debug, Clone)]
+pub(crate) struct FunctionConfig {
+    /// The table's name.
+    pub(crate) name: String,
+    /// Program and arguments.
+    pub(crate) command: Vec<String>,
+    /// HTTP routes it serves.
+    pub(crate) routes: Vec<Route>,
+    /// Invocations one instance takes at once; absent means one, in sequential mode.
+    pub(crate) concurrency: Option<u32>,
+    /// Instances kept running.
+    pub(crate) min_instances: u32,
+    /// Upper bound of instances.
+    pub(crate) max_instances: u32,
+    /// How long one invocation may take.
+    pub(crate) timeout: Duration,
+    /// Memory promised to one instance, in MiB.
+    pub(crate) memory_mb: u32,
+    /// Variables of the manifest, expanded.
+    pub(crate) environment: BTreeMap<String, String>,
+    /// Variable → absolute path of a secret file.
+    pub(crate) secrets: BTreeMap<String, PathBuf>,
+    /// Timed invocations.
+    pub(crate) schedules: Vec<Schedule>,
+    /// The continuous source, if any.
+    pub(crate) continuous: Option<Continuous>,
+    /// Most invocations that wait for an instance.
+    pub(crate) queue_max: usize,
+    /// How long an invocation may wait for an instance.
+    pub(crate) queue_wait: Duration,
+}
+
+/// One thing wrong with a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// Line in the file, from 1.
+    pub(crate) line: usize,
+    /// What is wrong, and with what.
+    pub(crate) message: String,
+}
+
+/// Everything wrong with a manifest; displayed as `file:line: message`, one fault a line.
+#[derive(Debug)]
+pub(crate) struct Invalid {
+    file: PathBuf,
+    /// The faults, by line.
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        for (index, fault) in self.faults.iter().enumerate() {
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(
+                formatter,
+                "{newline}{file}:{}: {}",
+                fault.line, fault.message
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl Manifest {
+    /// Reads and checks the manifest at `file`; `${VAR}` comes from this process's environment.
+    ///
+    /// # Errors
+    /// Every fault found, or the one that kept the file from being read.
+    pub(crate) fn read(file: &Path) -> Result<Self, Invalid> {
+        let invalid = |faults| Invalid {
+            file: file.to_owned(),
+            faults,
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            invalid(vec![Fault {
+                line: 1,
+                message: format!("cannot be read: {error}"),
+            }])
+        })?;
+        Self::parse(&text, &|name| std::env::var(name).ok()).map_err(invalid)
+    }
+
+    /// Checks the manifest in `text`.
+    ///
+    /// # Errors
+    /// Every fault found, by line.
+    pub(crate) fn parse(text: &str, environment: &Lookup<'_>) -> Result<Self, Vec<Fault>> {
+        let (document, syntax) = DeTable::parse_recoverable(text);
+        let mut faults = Faults::new(text, environment);
+        for error in &syntax {
+            faults.add(error.span().unwrap_or_default(), error.message());
+        }
+        if !syntax.is_empty() {
+            return Err(faults.into_sorted());
+        }
+        let mut members = Members::of_document(document.into_inner());
+        let manifest = read_manifest(&mut members, &mut faults);
+        members.refuse_rest(&mut faults);
+        check_routes(&manifest, &mut faults);
+        check_wakes(&manifest, &mut faults);
+        if faults.is_empty() {
+            Ok(manifest)
+        } else {
+            Err(faults.into_sorted())
+        }
+    }
+}
+
+fn read_manifest(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Manifest {
+    let gateway = read_gateway(members, faults);
+    let statics = read_statics(members, faults);
+    let mut defaults = members.take_table("defaults", faults);
+    let defaults = function::Settings::read(&mut defaults, faults);
+    let mut functions = BTreeMap::new();
+    for (name, table) in members.take_table("functions", faults).into_tables(faults) {
+        if let Some(function) = function::read(&name, table, &defaults, faults) {
+            functions.insert(name.into_inner(), function);
+        }
+    }
+    Manifest {
+        gateway,
+        statics,
+        functions,
+    }
+}
+
+fn read_gateway(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Gateway {
+    let mut table = members.take_table("gateway", faults);
+    let errors = table.take("errors", faults).unwrap_or(ErrorForm::HttpApi);
+    let problem_type = table
+        .take("problem_type", faults)
+        .unwrap_or_else(|| "about:blank".to_owned());
+    table.refuse_rest(faults);
+    Gateway {
+        errors,
+        problem_type,
+    }
+}
+
+fn read_statics(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Vec<StaticFile> {
+    let mut statics = Vec::new();
+    for mut table in members.take_tables("static", faults) {
+        let route = table
+            .require("route", faults)
+            .and_then(|text| Route::read(&text, faults));
+        let file = table.require::<toml::Spanned<PathBuf>>("file", faults);
+        let content_type = table.require("content_type", faults);
+        table.refuse_rest(faults);
+        let (Some(route), Some(file), Some(content_type)) = (route, file, content_type) else {
+            continue;
+        };
+        if !file.as_ref().is_file() {
+            faults.add(
+                file.span(),
+                format!("file {} does not exist", file.as_ref().display()),
+            );
+        }
+        statics.push(StaticFile {
+            route,
+            file: file.into_inner(),
+            content_type,
+        });
+    }
+    statics
+}
+
+fn check_routes(manifest: &Manifest, faults: &mut Faults<'_>) {
+    let of_functions = manifest
+        .functions
+        .values()
+        .flat_map(|function| &function.routes);
+    let health = Route::health();
+    let mut routes: Vec<&Route> = manifest.statics.iter().map(|entry| &entry.route).collect();
+    routes.extend(of_functions);
+    routes.push(&health);
+    routes.sort_by_key(|route| route.span.start);
+    let mut trees: BTreeMap<(&str, bool), matchit::Router<()>> = BTreeMap::new();
+    let mut places: BTreeMap<(&str, String), Range<usize>> = BTreeMap::new();
+    for route in routes {
+        let tree = trees.entry((&route.method, route.is_greedy())).or_default();
+        if let Err(error) = tree.insert(route.shape(), ()) {
+            let other = match &error {
+                InsertError::Conflict { with } => places.get(&(&route.method, with.clone())),
+                _ => None,
+            };
+            let reason = match other {
+                Some(other) if other.is_empty() => "is answered by the runtime itself".to_owned(),
+                Some(other) => format!("conflicts with line {}", faults.line(other.start)),
+                None => error.to_string(),
+            };
+            faults.add(
+                route.span.clone(),
+                format!("route \"{}\": {reason}", route.key),
+            );
+        } else {
+            places.insert((&route.method, route.shape()), route.span.clone());
+        }
+    }
+}
+
+fn check_wakes(manifest: &Manifest, faults: &mut Faults<'_>) {
+    for continuous in manifest
+        .functions
+        .values()
+        .filter_map(|it| it.continuous.as_ref())
+    {
+        for name in &continuous.wake_on {
+            if !manifest.functions.contains_key(name.as_ref()) {
+                let message = format!("wake_on names \"{}\", which is no function", name.as_ref());
+                faults.add(name.span(), message);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Manifest, Vec<Fault>> {
+    Manifest::parse(text, &|name| {
+        (name == "HOST").then(|| "db.example".to_owned())
+    })
+}
+
+fn faults(text: &str) -> Vec<(usize, String)> {
+    let faults = parse(text).expect_err("the manifest has faults");
+    faults
+        .into_iter()
+        .map(|fault| (fault.line, fault.message))
+        .collect()
+}
+
+#[test]
+fn function_takes_defaults_and_expands_variables() {
+    let manifest = parse(
+        r#"
+[defaults]
+timeout_s = 6
+environment = { RUST_LOG = "info", COLOR = "red" }
+
+[functions.a]
+command = ["bin/a", "--host=${HOST}"]
+routes = ["GET /a/{id}", "ANY /b/{rest+}"]
+environment = { COLOR = "blue", URL = "mysql://${HOST}/x" }
+"#,
+    )
+    .expect("valid");
+    let function = &manifest.functions["a"];
+    assert_eq!(function.command, ["bin/a", "--host=db.example"]);
+    assert_eq!(function.timeout, Duration::from_secs(6));
+    assert_eq!(function.environment["COLOR"], "blue");
+    assert_eq!(function.environment["RUST_LOG"], "info");
+    assert_eq!(function.environment["URL"], "mysql://db.example/x");
+    assert_eq!(function.routes[1].shape(), "/b/{*0}");
+    assert_eq!((function.min_instances, function.max_instances), (1, 1));
+    assert_eq!(function.concurrency, None);
+}
+
+#[test]
+fn every_fault_is_reported_with_its_line() {
+    let found = faults(
+        r#"[functions.a]
+command = ["a"]
+timeout_s = "six"
+colour = 1
+environment = { AWS_REGION = "x", URL = "${MISSING}" }
+secrets = { KEY = "/does/not/exist" }
+
+[functions.b]
+command = []
+min_instances = 3
+max_instances = 2
+continuous = { wake_on = ["a", "zz"] }
+"#,
+    );
+    let lines: Vec<usize> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [3, 4, 5, 5, 6, 8, 9], "{found:#?}");
+    let text = found
+        .iter()
+        .map(|(_, message)| message.as_str())
+        .collect::<Vec<_>>()
+        .join("\n");
+    for part in [
+        "functions.a.timeout_s: invalid type",
+        "unknown member functions.a.colour",
+        "the variable AWS_REGION is reserved",
+        "the variable MISSING is not set",
+        "secret KEY: file /does/not/exist does not exist",
+        "min_instances is 3, above max_instances, 2",
+        "command must name a program",
+    ] {
+        assert!(text.contains(part), "{part} not in\n{text}");
+    }
+}
+
+#[test]
+fn wake_on_must_name_a_function() {
+    let found = faults("[functions.b]\ncommand = ['b']\n[functions.b.continuous]\nwake_on = ['z']");
+    assert_eq!(
+        found,
+        [(4, "wake_on names \"z\", which is no function".to_owned())]
+    );
+}
+
+#[test]
+fn routes_that_match_the_same_requests_are_duplicates() {
+    let found = faults(
+        "[functions.a]\ncommand=['a']\nroutes=['GET /p/{x}']\n\
+         [functions.b]\ncommand=['b']\nroutes=['POST /p/{x}', 'GET /p/{y}']\n",
+    );
+    assert_eq!(
+        found,
+        [(6, "route \"GET /p/{y}\": conflicts with line 3".to_owned())]
+    );
+    let found = faults("[functions.a]\ncommand=['a']\nroutes=['GET /healthz']\n");
+    assert_eq!(found.len(), 1, "the runtime answers that itself: {found:?}");
+}
+
+#[test]
+fn bad_templates_are_refused() {
+    for route in [
+        "GET",
+        "get /a",
+        "GET a",
+        "GET /{a+}/b",
+        "GET /x{a}",
+        "GET /{}",
+        "GET /{a}/{a}",
+        "GET /a b",
+    ] {
+        let found = faults(&format!(
+            "[functions.a]\ncommand=['a']\nroutes=['{route}']\n"
+        ));
+        assert_eq!(found.len(), 1, "{route}: {found:?}");
+        assert_eq!(found[0].0, 3);
+    }
+}
+
+#[test]
+fn schedules_need_one_valid_timing() {
+    let head = "[functions.a]\ncommand=['a']\n[[functions.a.schedule]]\n";
+    for (body, part) in [
+        ("input={}", "either cron or every"),
+        ("cron='0 2 * * *'\nevery='1s'", "either cron or every"),
+        ("cron='61 2 * * *'", "cron \"61 2 * * *\""),
+        (
+            "cron='0 2 * * *'\ntimezone='Mars/Base'",
+            "no IANA time zone",
+        ),
+        ("every='soon'", "every: \"soon\""),
+        ("every='1ms'", "less than"),
+        ("every='1s'\ntimezone='UTC'", "timezone belongs to cron"),
+    ] {
+        let found = faults(&format!("{head}{body}\n"));
+        assert!(found[0].1.contains(part), "{body}: {found:?}");
+    }
+}
+
+#[test]
+fn syntax_errors_carry_their_line() {
+    let found = faults("[functions.a]\ncommand = [\"a\"\n");
+    assert!(found[0].0 >= 2, "{found:?}");
+}
+
+#[test]
+fn gateway_and_static_tables_are_read() {
+    let manifest = parse(
+        "[gateway]\nerrors='problem'\nproblem_type='/p#{code}'\n\
+         [[static]]\nroute='GET /x'\nfile='Cargo.toml'\ncontent_type='text/plain'\n",
+    )
+    .expect("valid");
+    assert_eq!(manifest.gateway.errors, ErrorForm::Problem);
+    assert_eq!(manifest.gateway.problem_type, "/p#{code}");
+    assert_eq!(manifest.statics[0].route.path, "/x");
+}

@@ -1,0 +1,147 @@
+//! What the runtime counts, in Prometheus' text format.
+//!
+//! The handles of a function are made once, so that a call looks nothing up.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
+
+use crate::call::{Failure, Finished};
+
+/// Upper bounds of the duration histograms, in seconds.
+const SECONDS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0, 30.0,
+];
+
+/// Where all metrics come together.
+pub(crate) struct Registry {
+    recorder: PrometheusRecorder,
+}
+
+impl Registry {
+    /// An empty registry.
+    ///
+    /// # Errors
+    /// If the histogram's bounds are refused.
+    pub(crate) fn new() -> Result<Self, BuildError> {
+        let seconds = Matcher::Suffix("_seconds".to_owned());
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(seconds, SECONDS)?
+            .build_recorder();
+        Ok(Self { recorder })
+    }
+
+    /// The text that Prometheus scrapes.
+    pub(crate) fn render(&self) -> String {
+        self.recorder.handle().render()
+    }
+
+    /// Sorts what the histograms have collected; without it they grow until the next scrape.
+    pub(crate) fn tidy(&self) {
+        self.recorder.handle().run_upkeep();
+    }
+
+    /// The metrics of one function, all of them there from the start.
+    pub(crate) fn function(&self, name: &str) -> FunctionMetrics {
+        metrics::with_local_recorder(&self.recorder, || FunctionMetrics::new(name))
+    }
+}
+
+/// The metrics of one function.
+pub(crate) struct FunctionMetrics {
+    invocations: Counter,
+    duration: Histogram,
+    queue_wait: Histogram,
+    function_errors: Counter,
+    timeouts: Counter,
+    crashes: Counter,
+    oversize: Counter,
+    bad_responses: Counter,
+    queue_full: Counter,
+    queue_waits: Counter,
+    draining: Counter,
+    start: Histogram,
+    /// Instances started.
+    pub(crate) cold_starts: Counter,
+    /// Instances that failed or got stuck, and were replaced.
+    pub(crate) restarts: Counter,
+    /// Scheduled invocations skipped because the one before was still running.
+    pub(crate) schedule_skipped: Counter,
+    /// Log lines dropped because the runtime's standard output was too slow.
+    pub(crate) log_dropped: Counter,
+    /// Calls that are running; set when scraped.
+    pub(crate) in_flight: Gauge,
+    /// Calls that are waiting; set when scraped.
+    pub(crate) queued: Gauge,
+    /// Instances that have polled; set when scraped.
+    pub(crate) instances_ready: Gauge,
+}
+
+impl FunctionMetrics {
+    fn new(name: &str) -> Self {
+        let name = name.to_owned();
+        let plain = |metric: &'static str| counter!(metric, "function" => name.clone());
+        let errors = |kind: &'static str| counter!("lambda_errors_total", "function" => name.clone(), "type" => kind);
+        let throttles = |reason: &'static str| counter!("lambda_throttles_total", "function" => name.clone(), "reason" => reason);
+        let seconds = |metric: &'static str| histogram!(metric, "function" => name.clone());
+        let level = |metric: &'static str| gauge!(metric, "function" => name.clone());
+        Self {
+            invocations: plain("lambda_invocations_total"),
+            duration: seconds("lambda_duration_seconds"),
+            queue_wait: seconds("lambda_queue_wait_seconds"),
+            function_errors: errors("function"),
+            timeouts: errors("timeout"),
+            crashes: errors("crash"),
+            oversize: errors("response-too-large"),
+            bad_responses: errors("bad-response"),
+            queue_full: throttles("queue-full"),
+            queue_waits: throttles("queue-wait"),
+            draining: throttles("draining"),
+            start: seconds("lambda_start_seconds"),
+            cold_starts: plain("lambda_cold_starts_total"),
+            restarts: plain("lambda_restarts_total"),
+            schedule_skipped: plain("lambda_schedule_skipped_total"),
+            log_dropped: plain("lambda_log_lines_dropped_total"),
+            in_flight: level("lambda_in_flight"),
+            queued: level("lambda_queued"),
+            instances_ready: level("lambda_instances_ready"),
+        }
+    }
+
+    /// Counts a finished call; `waited` is the time since it was submitted.
+    pub(crate) fn finished(&self, finished: &Finished, submitted: std::time::Instant) {
+        if let Some(dispatched) = finished.dispatched {
+            self.invocations.increment(1);
+            self.queue_wait.record(dispatched.duration_since(submitted));
+            self.duration.record(dispatched.elapsed());
+        }
+        if let Err(failure) = &finished.outcome {
+            self.failed(failure);
+        }
+    }
+
+    /// Counts an answer that is no HTTP response.
+    pub(crate) fn bad_response(&self) {
+        self.bad_responses.increment(1);
+    }
+
+    /// Records how long an instance took from its start to its first poll.
+    pub(crate) fn started(&self, after: Duration) {
+        self.start.record(after);
+    }
+
+    fn failed(&self, failure: &Failure) {
+        let counter = match failure {
+            Failure::Function(_) => &self.function_errors,
+            Failure::TimedOut(_) => &self.timeouts,
+            Failure::Exited(_) => &self.crashes,
+            Failure::ResponseTooLarge => &self.oversize,
+            Failure::QueueFull => &self.queue_full,
+            Failure::QueueWait => &self.queue_waits,
+            Failure::Draining => &self.draining,
+        };
+        counter.increment(1);
+    }
+}

@@ -1,0 +1,169 @@
+//! The event sources that call functions by themselves: `schedule` and `continuous`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono::Utc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::call::{Call, Outcome, json};
+use crate::function::Function;
+use crate::manifest::{Continuous, Schedule, Timing};
+use crate::trace::Trace;
+
+/// First pause after an idle answer; it doubles up to the manifest's `idle_ms`.
+const IDLE_MIN: Duration = Duration::from_millis(5);
+/// First and longest pause after a failure of a continuous function.
+const FAILURE_MIN: Duration = Duration::from_millis(100);
+const FAILURE_MAX: Duration = Duration::from_secs(5);
+/// Longest sleep towards a scheduled time, so that a clock that was set is noticed.
+const CLOCK_CHECK: Duration = Duration::from_secs(30);
+
+/// The event of a continuous function.
+const CONTINUOUS_EVENT: &[u8] = br#"{"source":"local-lambda.continuous"}"#;
+
+/// Keeps one invocation of `function` running while it finds work, until `stop`.
+pub(crate) async fn run_continuous(
+    function: Arc<Function>,
+    source: Continuous,
+    stop: CancellationToken,
+) {
+    let mut idle = IDLE_MIN;
+    let mut failure = FAILURE_MIN;
+    while !stop.is_cancelled() {
+        let outcome = function
+            .invoke(call(Bytes::from_static(CONTINUOUS_EVENT)))
+            .await;
+        let pause = match Verdict::of(&outcome) {
+            Verdict::Worked => {
+                (idle, failure) = (IDLE_MIN, FAILURE_MIN);
+                continue;
+            }
+            Verdict::Idle => {
+                failure = FAILURE_MIN;
+                // A wake that came while the invocation ran ends the pause at once.
+                let woken = timeout(idle, function.wake.notified());
+                let woken = tokio::select! {
+                    woken = woken => woken.is_ok(),
+                    () = stop.cancelled() => return,
+                };
+                let longest = source.idle.max(IDLE_MIN);
+                idle = if woken {
+                    IDLE_MIN
+                } else {
+                    longest.min(idle * 2)
+                };
+                continue;
+            }
+            Verdict::Failed => failure,
+        };
+        let _stopping = timeout(pause, stop.cancelled()).await;
+        failure = FAILURE_MAX.min(pause * 2);
+    }
+}
+
+/// What an outcome means for a continuous function.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// There may be more to do.
+    Worked,
+    /// There was nothing to do.
+    Idle,
+    Failed,
+}
+
+impl Verdict {
+    fn of(outcome: &Outcome) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            idle: bool,
+        }
+        match outcome {
+            Err(_) => Self::Failed,
+            Ok(body) => match serde_json::from_slice(body) {
+                Ok(Answer { idle: true }) => Self::Idle,
+                _ => Self::Worked,
+            },
+        }
+    }
+}
+
+/// Calls `function` whenever `schedule` is due, until `stop`. A run that is due while the one
+/// before it is still going is skipped and counted.
+pub(crate) async fn run_schedule(
+    function: Arc<Function>,
+    schedule: Schedule,
+    stop: CancellationToken,
+) {
+    let event = json(&schedule.input);
+    let mut running: Option<JoinHandle<()>> = None;
+    let mut last = Instant::now();
+    loop {
+        let due = tokio::select! {
+            due = next_due(&schedule.timing, last) => due,
+            () = stop.cancelled() => break,
+        };
+        let Some(due) = due else {
+            tracing::warn!(
+                function = function.config.name,
+                "the schedule is never due again"
+            );
+            return;
+        };
+        last = due;
+        if running.as_ref().is_some_and(|run| !run.is_finished()) {
+            function.metrics.schedule_skipped.increment(1);
+            continue;
+        }
+        running = Some(tokio::spawn(run_once(Arc::clone(&function), event.clone())));
+    }
+    if let Some(run) = running {
+        let _panicked = run.await;
+    }
+}
+
+async fn run_once(function: Arc<Function>, event: Bytes) {
+    let call = call(event);
+    let id = call.id;
+    if let Err(failure) = function.invoke(call).await {
+        let body = failure.body(id);
+        let reason = String::from_utf8_lossy(&body);
+        tracing::error!(
+            function = function.config.name,
+            "the scheduled run failed: {reason}"
+        );
+    }
+}
+
+/// Waits for the next time after `last`; `None` if there is none.
+async fn next_due(timing: &Timing, last: Instant) -> Option<Instant> {
+    match timing {
+        Timing::Every(period) => {
+            // Times that have passed meanwhile are left out, not caught up on.
+            let now = Instant::now();
+            let due = (last + *period).max(now);
+            sleep_until(due.into()).await;
+            Some(due)
+        }
+        Timing::Cron(cron, zone) => {
+            let due = cron
+                .find_next_occurrence(&Utc::now().with_timezone(zone), false)
+                .ok()?;
+            while let Ok(left) = (due.with_timezone(&Utc) - Utc::now()).to_std() {
+                sleep(left.min(CLOCK_CHECK)).await;
+            }
+            Some(Instant::now())
+        }
+    }
+}
+
+fn call(event: Bytes) -> Call {
+    Call::new(event, Trace::new().xray())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+use tokio::time::Instant as Clock;
+
+use super::*;
+use crate::call::Failure;
+use crate::instance::Instance;
+use crate::manifest::Manifest;
+use crate::metrics::Registry;
+
+const IDLE: Outcome = Ok(Bytes::from_static(br#"{"idle":true}"#));
+const WORKED: Outcome = Ok(Bytes::from_static(b"null"));
+
+/// A continuous function with one instance, played by the test.
+struct Played {
+    function: Arc<Function>,
+    began: Clock,
+}
+
+impl Played {
+    fn start() -> Self {
+        let manifest = "[functions.relay]\ncommand = ['relay']\ntimeout_s = 900\n\
+                        [functions.relay.continuous]\nidle_ms = 20\n";
+        let manifest = Manifest::parse(manifest, &|_| None).expect("valid");
+        let config = manifest.functions["relay"].clone();
+        let source = config.continuous.clone().expect("continuous");
+        let registry = Registry::new().expect("builds");
+        let function = Arc::new(Function::new(config, registry.function("relay")));
+        let address = "127.0.0.1:9".parse().expect("an address");
+        function.add_instance(Arc::new(Instance::new("relay", 1, address)));
+        let stop = CancellationToken::new();
+        tokio::spawn(run_continuous(Arc::clone(&function), source, stop));
+        Self {
+            function,
+            began: Clock::now(),
+        }
+    }
+
+    /// Answers the next invocation; when it came, in milliseconds since the start.
+    async fn answer(&self, outcome: Outcome, during: impl FnOnce(&Function)) -> u128 {
+        let parked = self.function.park(1).expect("parks");
+        let delivery = parked.await.expect("delivered");
+        let at = self.began.elapsed().as_millis();
+        during(&self.function);
+        let answered = self.function.answer(1, delivery.call.id, None, outcome);
+        answered.expect("the call is running");
+        at
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pause_after_idle_answers_doubles_up_to_the_longest() {
+    let played = Played::start();
+    let mut times = Vec::new();
+    for _ in 0..6 {
+        times.push(played.answer(IDLE, |_| {}).await);
+    }
+    assert_eq!(times, [0, 5, 15, 35, 55, 75]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_is_followed_by_the_next_invocation_at_once() {
+    let played = Played::start();
+    for _ in 0..3 {
+        assert_eq!(played.answer(WORKED, |_| {}).await, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wake_while_running_starts_another_invocation_though_the_answer_is_idle() {
+    let played = Played::start();
+    played.answer(IDLE, |_| {}).await;
+    let second = played
+        .answer(IDLE, |function| function.wake.notify_one())
+        .await;
+    assert_eq!(second, 5);
+    assert_eq!(played.answer(IDLE, |_| {}).await, 5, "at once");
+    assert_eq!(
+        played.answer(IDLE, |_| {}).await,
+        10,
+        "and the pauses begin anew"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_retried_ever_more_slowly() {
+    let played = Played::start();
+    let failure = || Err(Failure::Function(Bytes::from_static(b"{}")));
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        times.push(played.answer(failure(), |_| {}).await);
+    }
+    assert_eq!(times, [0, 100, 300, 700]);
+}
+
+#[test]
+fn only_an_idle_answer_is_idle() {
+    let verdict = |body: &'static str| Verdict::of(&Ok(Bytes::from_static(body.as_bytes())));
+    assert_eq!(verdict(r#"{"idle":true,"sent":0}"#), Verdict::Idle);
+    assert_eq!(verdict(r#"{"idle":false}"#), Verdict::Worked);
+    assert_eq!(verdict(r#"{"sent":3}"#), Verdict::Worked);
+    assert_eq!(verdict("null"), Verdict::Worked);
+    assert_eq!(Verdict::of(&Err(Failure::QueueFull)), Verdict::Failed);
+}
+
+#[tokio::test]
+async fn period_leaves_out_what_has_passed() {
+    let period = Duration::from_secs(10);
+    let before = Instant::now();
+    let late = before
+        .checked_sub(Duration::from_secs(35))
+        .expect("the clock runs that long");
+    let due = next_due(&Timing::Every(period), late).await.expect("due");
+    assert!(due >= before);
+}
+
+#[test]
+fn cron_is_due_in_its_time_zone() {
+    let manifest = "[functions.a]\ncommand = ['a']\n[[functions.a.schedule]]\ncron = '0 2 * * *'\n";
+    let manifest = Manifest::parse(manifest, &|_| None).expect("valid");
+    let Timing::Cron(cron, zone) = &manifest.functions["a"].schedules[0].timing else {
+        panic!("a cron schedule");
+    };
+    let now = chrono::DateTime::parse_from_rfc3339("2026-03-01T12:00:00Z").expect("a time");
+    let due = cron
+        .find_next_occurrence(&now.with_timezone(zone), false)
+        .expect("due");
+    assert_eq!(
+        due.with_timezone(&Utc).to_rfc3339(),
+        "2026-03-01T17:00:00+00:00"
+    );
+}

@@ -1,0 +1,201 @@
+use std::collections::BTreeSet;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Puppeteer, Runtime, eventually};
+
+const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
+
+/// Waits until `count` calls of the puppet wait for an instance.
+async fn queued(runtime: &Runtime, count: u64) {
+    eventually(async || (runtime.function("puppet").await["queued"] == count).then_some(())).await;
+}
+
+#[tokio::test]
+async fn one_instance_runs_as_many_calls_at_once_as_its_concurrency() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("concurrency = 32", "").await;
+    let responses: Vec<_> = (0..33).map(|_| runtime.post("/puppet")).collect();
+    let mut running = Vec::new();
+    for _ in 0..32 {
+        running.push(puppeteer.next().await);
+    }
+    queued(&runtime, 1).await;
+    let pids: BTreeSet<_> = running.iter().map(|invocation| invocation.pid).collect();
+    assert_eq!(pids.len(), 1);
+    assert_eq!(
+        runtime
+            .metric("lambda_in_flight{function=\"puppet\"}")
+            .await
+            .unwrap(),
+        "32"
+    );
+    for invocation in running {
+        invocation.answer(OK).await;
+    }
+    puppeteer.next().await.answer(OK).await;
+    for response in responses {
+        assert_eq!(response.await.unwrap().text().await.unwrap(), "done");
+    }
+}
+
+#[tokio::test]
+async fn sequential_instance_runs_one_call_after_the_other() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let responses = [runtime.post("/puppet"), runtime.post("/puppet")];
+    let first = puppeteer.next().await;
+    queued(&runtime, 1).await;
+    let pid = first.pid;
+    first.answer(OK).await;
+    let second = puppeteer.next().await;
+    assert_eq!(second.pid, pid);
+    second.answer(OK).await;
+    for response in responses {
+        assert_eq!(response.await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn timeout_of_a_concurrent_function_fails_that_call_only() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("concurrency = 2\ntimeout_s = 2", "").await;
+    let slow = runtime.post("/puppet");
+    let overdue = puppeteer.next().await;
+    let pid = overdue.pid;
+    assert_eq!(slow.await.unwrap().status(), 503);
+    assert_eq!(
+        runtime
+            .metric("lambda_errors_total{function=\"puppet\",type=\"timeout\"}")
+            .await
+            .unwrap(),
+        "1"
+    );
+
+    // The late answer reaches nobody, and the instance goes on.
+    let next = runtime.post("/puppet");
+    let invocation = puppeteer.next().await;
+    overdue.answer(r#"{"statusCode":200,"body":"late"}"#).await;
+    assert_eq!(invocation.pid, pid);
+    invocation.answer(OK).await;
+    assert_eq!(next.await.unwrap().text().await.unwrap(), "done");
+    let both = [runtime.post("/puppet"), runtime.post("/puppet")];
+    let running = [puppeteer.next().await, puppeteer.next().await];
+    for invocation in running {
+        assert_eq!(invocation.pid, pid, "both workers of the instance are back");
+        invocation.answer(OK).await;
+    }
+    for response in both {
+        assert_eq!(response.await.unwrap().text().await.unwrap(), "done");
+    }
+}
+
+#[tokio::test]
+async fn timeout_of_a_sequential_function_replaces_the_instance() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("timeout_s = 2", "").await;
+    let slow = runtime.post("/puppet");
+    let stuck = puppeteer.next().await;
+    assert_eq!(slow.await.unwrap().status(), 503);
+    let next = runtime.post("/puppet");
+    let invocation = puppeteer.next().await;
+    assert_ne!(invocation.pid, stuck.pid);
+    invocation.answer(OK).await;
+    assert_eq!(next.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn killed_instance_fails_its_own_calls_and_is_replaced() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer
+        .start("concurrency = 2\nmin_instances = 2\nmax_instances = 2", "")
+        .await;
+    let mut responses = Vec::new();
+    let mut running = Vec::new();
+    for _ in 0..2 {
+        responses.push(runtime.post("/puppet"));
+        running.push(puppeteer.next().await);
+    }
+    assert_ne!(running[0].pid, running[1].pid, "the calls are spread");
+    let (survivor, victim) = (running.remove(0), running.remove(0));
+    kill(Pid::from_raw(victim.pid), Signal::SIGKILL).unwrap();
+    assert_eq!(responses.remove(1).await.unwrap().status(), 500);
+    let survivor_pid = survivor.pid;
+    survivor.answer(OK).await;
+    assert_eq!(responses.remove(0).await.unwrap().status(), 200);
+
+    eventually(async || {
+        let pids = runtime.pids("puppet").await;
+        (pids.len() == 2 && !pids.contains(&victim.pid)).then_some(())
+    })
+    .await;
+    assert!(runtime.pids("puppet").await.contains(&survivor_pid));
+    assert_eq!(runtime.metric("lambda_restarts_total").await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn full_queue_is_answered_with_503_and_retry_after() {
+    let puppeteer = Puppeteer::new().await;
+    let gateway = "[gateway]\nerrors = 'problem'";
+    let runtime = puppeteer.start("queue_max = 1", gateway).await;
+    let responses = [runtime.post("/puppet"), runtime.post("/puppet")];
+    let running = puppeteer.next().await;
+    queued(&runtime, 1).await;
+    let refused = runtime.post("/puppet").await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let problem: serde_json::Value = refused.json().await.unwrap();
+    assert_eq!(problem["code"], "overloaded");
+    running.answer(OK).await;
+    puppeteer.next().await.answer(OK).await;
+    for response in responses {
+        assert_eq!(response.await.unwrap().status(), 200);
+    }
+    let throttles = "lambda_throttles_total{function=\"puppet\",reason=\"queue-full\"}";
+    assert_eq!(runtime.metric(throttles).await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn call_that_waits_too_long_is_answered_with_503() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("queue_wait_ms = 50", "").await;
+    let first = runtime.post("/puppet");
+    let running = puppeteer.next().await;
+    let shed = runtime.post("/puppet").await.unwrap();
+    assert_eq!(shed.status(), 503);
+    assert_eq!(shed.headers()["retry-after"], "1");
+    running.answer(OK).await;
+    assert_eq!(first.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn call_whose_client_has_gone_leaves_the_queue() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let first = runtime.post("/puppet");
+    let running = puppeteer.next().await;
+    let gone = runtime.post("/puppet");
+    queued(&runtime, 1).await;
+    gone.abort();
+    queued(&runtime, 0).await;
+    running.answer(OK).await;
+    assert_eq!(first.await.unwrap().status(), 200);
+    assert_eq!(
+        runtime.metric("lambda_invocations_total").await.unwrap(),
+        "1"
+    );
+}
+
+#[tokio::test]
+async fn running_call_whose_client_has_gone_runs_to_its_timeout() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("timeout_s = 2", "").await;
+    let gone = runtime.post("/puppet");
+    let stuck = puppeteer.next().await;
+    gone.abort();
+    eventually(async || (!runtime.pids("puppet").await.contains(&stuck.pid)).then_some(())).await;
+    let next = runtime.post("/puppet");
+    puppeteer.next().await.answer(OK).await;
+    assert_eq!(next.await.unwrap().status(), 200);
+}

@@ -1,0 +1,275 @@
+//! Starts a runtime, and plays the part of its functions.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// Longest wait for anything that must happen; only a broken runtime gets near it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two looks at a condition that cannot be awaited.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A running runtime; killed when dropped.
+pub(crate) struct Runtime {
+    pub(crate) process: Child,
+    pub(crate) lines: Lines<BufReader<ChildStdout>>,
+    pub(crate) http: SocketAddr,
+    pub(crate) invoke: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) client: reqwest::Client,
+    _folder: TempDir,
+}
+
+/// The runtime's program.
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_local-lambda"))
+}
+
+/// The program of a test function.
+pub(crate) fn example(name: &str) -> PathBuf {
+    program().with_file_name("examples").join(name)
+}
+
+/// Runs `future`, but not for ever.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future)
+        .await
+        .expect("it happens within the test's patience")
+}
+
+/// Waits until `condition` gives a value.
+pub(crate) async fn eventually<T>(mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    soon(async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    })
+    .await
+}
+
+impl Runtime {
+    /// Starts a runtime for `manifest`, in which `ECHO` and `PUPPET` stand for the test functions
+    /// and `CONTROL` for the address of a [`Puppeteer`]; returns once every instance is ready.
+    pub(crate) async fn start(manifest: &str) -> Self {
+        let runtime = Self::launch(manifest).await;
+        runtime.ready().await;
+        runtime
+    }
+
+    /// As [`Runtime::start`], without waiting for the instances.
+    pub(crate) async fn launch(manifest: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("functions.toml");
+        let quoted = |name| format!("{:?}", example(name).display().to_string());
+        let text = manifest
+            .replace("ECHO", &quoted("echo"))
+            .replace("PUPPET", &quoted("puppet"));
+        std::fs::write(&file, text).unwrap();
+        let mut process = Command::new(program())
+            .arg("serve")
+            .arg("--manifest")
+            .arg(&file)
+            .args([
+                "--http",
+                "127.0.0.1:0",
+                "--invoke",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+            ])
+            .env("RUNTIME_ONLY", "not for functions")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let stdout = process.stdout.take().unwrap();
+        let mut lines = BufReader::new(stdout).lines();
+        let started = await_line(&mut lines, |line| line["http"].is_string()).await;
+        let address = |name: &str| started[name].as_str().unwrap().parse().unwrap();
+        Self {
+            http: address("http"),
+            invoke: address("invoke"),
+            admin: address("admin"),
+            process,
+            lines,
+            client: reqwest::Client::new(),
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    /// Sends a request to the HTTP address in a task of its own.
+    pub(crate) fn post(&self, path: &str) -> tokio::task::JoinHandle<reqwest::Response> {
+        let request = self.client.post(self.url(path)).body("{}");
+        tokio::spawn(async move { soon(request.send()).await.unwrap() })
+    }
+
+    /// Invokes a function through the Invoke API.
+    pub(crate) async fn invoke(&self, function: &str, payload: &str) -> reqwest::Response {
+        let address = self.invoke;
+        let url = format!("http://{address}/2015-03-31/functions/{function}/invocations");
+        soon(self.client.post(url).body(payload.to_owned()).send())
+            .await
+            .unwrap()
+    }
+
+    /// `GET` from the admin address.
+    pub(crate) async fn admin(&self, path: &str) -> String {
+        let response = self
+            .client
+            .get(format!("http://{}{path}", self.admin))
+            .send();
+        soon(response).await.unwrap().text().await.unwrap()
+    }
+
+    /// The instances of a function, as `ps` sees them.
+    pub(crate) async fn function(&self, name: &str) -> Value {
+        let functions: Vec<Value> = serde_json::from_str(&self.admin("/functions").await).unwrap();
+        functions
+            .into_iter()
+            .find(|function| function["name"] == name)
+            .unwrap()
+    }
+
+    /// The process ids of a function's instances.
+    pub(crate) async fn pids(&self, name: &str) -> Vec<i32> {
+        let function = self.function(name).await;
+        let instances = function["instances"].as_array().unwrap();
+        let pid = |instance: &Value| i32::try_from(instance["pid"].as_i64().unwrap()).unwrap();
+        instances.iter().map(pid).collect()
+    }
+
+    /// The value of the metric whose line begins with `name`.
+    pub(crate) async fn metric(&self, name: &str) -> Option<String> {
+        let metrics = self.admin("/metrics").await;
+        let line = metrics.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next().map(str::to_owned)
+    }
+
+    /// Waits until every function has all its instances.
+    async fn ready(&self) {
+        eventually(async || {
+            let functions: Vec<Value> =
+                serde_json::from_str(&self.admin("/functions").await).unwrap();
+            let instances = |function: &Value| function["instances"].as_array().unwrap().clone();
+            let ready = |function: &Value| {
+                let instances = instances(function);
+                !instances.is_empty() && instances.iter().all(|it| it["state"] == "ready")
+            };
+            functions.iter().all(ready).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.process.id().unwrap()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    /// The first line of the log that fits.
+    pub(crate) async fn await_line(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        await_line(&mut self.lines, fits).await
+    }
+}
+
+async fn await_line(
+    lines: &mut Lines<BufReader<ChildStdout>>,
+    fits: impl Fn(&Value) -> bool,
+) -> Value {
+    soon(async {
+        loop {
+            let line = lines
+                .next_line()
+                .await
+                .unwrap()
+                .expect("the runtime still logs");
+            let line: Value = serde_json::from_str(&line).expect("every line is JSON");
+            if fits(&line) {
+                return line;
+            }
+        }
+    })
+    .await
+}
+
+/// Whether a process is there; one that has ended but was not waited for is not.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = state
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
+
+/// Answers for the functions that run `puppet`.
+pub(crate) struct Puppeteer {
+    listener: TcpListener,
+}
+
+/// One invocation of a puppet, waiting for its answer.
+pub(crate) struct Invocation {
+    control: BufReader<TcpStream>,
+    pub(crate) event: Value,
+    pub(crate) pid: i32,
+}
+
+impl Puppeteer {
+    pub(crate) async fn new() -> Self {
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        }
+    }
+
+    /// A runtime with the patient function `puppet` at `POST /puppet`; `members` go into its table, and
+    /// `rest` comes after it.
+    pub(crate) async fn start(&self, members: &str, rest: &str) -> Runtime {
+        let control = self.listener.local_addr().unwrap();
+        Runtime::start(&format!(
+            "[defaults]\ntimeout_s = 60\nqueue_wait_ms = 60000\nenvironment = {{ CONTROL = \"{control}\" }}\n\
+             [functions.puppet]\ncommand = [PUPPET]\nroutes = [\"POST /puppet\"]\n{members}\n{rest}"
+        ))
+        .await
+    }
+
+    /// The next invocation.
+    pub(crate) async fn next(&self) -> Invocation {
+        let (stream, _) = soon(self.listener.accept()).await.unwrap();
+        let mut control = BufReader::new(stream);
+        let mut line = String::new();
+        soon(control.read_line(&mut line)).await.unwrap();
+        let mut question: Value = serde_json::from_str(&line).unwrap();
+        let pid = i32::try_from(question["pid"].as_i64().unwrap()).unwrap();
+        Invocation {
+            control,
+            event: question["event"].take(),
+            pid,
+        }
+    }
+}
+
+impl Invocation {
+    /// Ends the invocation with `answer`: JSON, `fail` or `exit`.
+    pub(crate) async fn answer(mut self, answer: &str) {
+        self.control
+            .write_all(format!("{answer}\n").as_bytes())
+            .await
+            .unwrap();
+    }
+}

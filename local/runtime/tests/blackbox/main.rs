@@ -1,0 +1,16 @@
+//! The runtime from outside: its binary, real functions, real sockets.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod admin;
+mod calls;
+mod command_line;
+mod harness;
+mod http;
+mod invoke;
+mod lifecycle;
+mod runtime_api;
+mod sources;

@@ -1,0 +1,52 @@
+use crate::harness::{Puppeteer, eventually};
+
+#[tokio::test]
+async fn continuous_function_runs_again_after_work_and_after_a_wake() {
+    let puppeteer = Puppeteer::new().await;
+    let continuous = "[functions.relay]\ncommand = [PUPPET]\n\
+                      [functions.relay.continuous]\nwake_on = ['puppet']\nidle_ms = 3600000\n";
+    let runtime = puppeteer.start("", continuous).await;
+    let first = puppeteer.next().await;
+    assert_eq!(
+        first.event,
+        serde_json::json!({"source": "local-lambda.continuous"})
+    );
+    first.answer(r#"{"idle":false}"#).await;
+    let second = puppeteer.next().await;
+    assert_eq!(second.event["source"], "local-lambda.continuous");
+
+    // A wake while it runs: another run follows, though this one ends idle.
+    let response = runtime.post("/puppet");
+    puppeteer.next().await.answer("{}").await;
+    assert_eq!(response.await.unwrap().status(), 200);
+    second.answer(r#"{"idle":true}"#).await;
+    let third = puppeteer.next().await;
+    assert_eq!(third.event["source"], "local-lambda.continuous");
+    third.answer("fail").await;
+    let after_failure = puppeteer.next().await;
+    assert_eq!(after_failure.event["source"], "local-lambda.continuous");
+}
+
+#[tokio::test]
+async fn scheduled_run_that_is_still_going_is_not_started_again() {
+    let puppeteer = Puppeteer::new().await;
+    let schedule = "[[functions.puppet.schedule]]\nevery = '100ms'\ninput = { task = 'close' }\n";
+    let runtime = puppeteer.start("concurrency = 4", schedule).await;
+    let run = puppeteer.next().await;
+    assert_eq!(run.event, serde_json::json!({"task": "close"}));
+    eventually(async || {
+        let skipped = runtime
+            .metric("lambda_schedule_skipped_total")
+            .await
+            .unwrap();
+        (skipped.parse::<u32>().unwrap() >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(
+        runtime.metric("lambda_invocations_total").await.unwrap(),
+        "0"
+    );
+    run.answer("null").await;
+    let again = puppeteer.next().await;
+    assert_eq!(again.event, serde_json::json!({"task": "close"}));
+}
