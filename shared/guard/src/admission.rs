@@ -16,8 +16,6 @@ use crate::call::Call;
 use crate::config::{Config, ConfigError};
 use crate::limiter::LocalLimiter;
 
-/// How long a request waits for Redis, connecting included.
-const COMMAND_TIMEOUT: Duration = Duration::from_millis(30);
 /// How long one attempt to connect may take; no request waits for it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts to connect.
@@ -42,6 +40,7 @@ pub(crate) struct Admissions {
 
 struct Redis {
     connection: ConnectionManager,
+    timeout: Duration,
     breaker: Breaker,
     admit: Script,
 }
@@ -52,12 +51,13 @@ impl Admissions {
             redis::Client::open(config.redis_url.as_str()).map_err(|_| ConfigError::Redis)?;
         let settings = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(COMMAND_TIMEOUT))
+            .set_response_timeout(Some(config.redis_timeout))
             .set_max_delay(CONNECT_PAUSE_MAX);
         let connection = ConnectionManager::new_lazy_with_config(client, settings)
             .map_err(|_| ConfigError::Redis)?;
         let redis = Arc::new(Redis {
             connection,
+            timeout: config.redis_timeout,
             breaker: Breaker::new(Instant::now()),
             admit: Script::new(include_str!("admit.lua")),
         });
@@ -161,7 +161,7 @@ impl Redis {
         if !self.breaker.admits(Instant::now()) {
             return None;
         }
-        let error = match timeout(COMMAND_TIMEOUT, command).await {
+        let error = match timeout(self.timeout, command).await {
             Ok(Ok(value)) => {
                 if self.breaker.succeeded() {
                     tracing::info!("Redis is back");

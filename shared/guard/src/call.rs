@@ -25,8 +25,7 @@ pub struct Policy {
     pub mutating: bool,
 }
 
-/// A request that is from whom it says, whole and unchanged.
-#[derive(Debug)]
+/// A request that is from whom it says, whole and unchanged. It has no `Debug`: its body is personal.
 pub struct Call {
     /// The key that signed, with its merchant and role.
     pub caller: Arc<Key>,

@@ -1,11 +1,15 @@
 use std::env;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use signature::{KeyFileError, RateLimit};
 
 /// Requests per second and at once of a merchant whose key says nothing else.
 const RATE_DEFAULT: &str = "20000";
+
+/// How long a request waits for Redis, connecting included.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(30);
 
 /// What a guard needs to know.
 #[derive(Clone)]
@@ -14,6 +18,8 @@ pub struct Config {
     pub keys_file: PathBuf,
     /// Where Redis is; may hold a password.
     pub redis_url: String,
+    /// How long a request waits for Redis, connecting included, before it goes on without.
+    pub redis_timeout: Duration,
     /// The rate of merchants whose keys name none.
     pub rate_limit: RateLimit,
 }
@@ -54,6 +60,7 @@ impl Config {
         Ok(Self {
             keys_file: required("KEYS_FILE")?.into(),
             redis_url: required("REDIS_URL")?,
+            redis_timeout: REDIS_TIMEOUT,
             rate_limit: RateLimit {
                 per_second: number("RATE_LIMIT_PER_S")?,
                 burst: number("RATE_LIMIT_BURST")?,

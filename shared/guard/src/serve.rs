@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Response};
 use idempotency::Reply;
@@ -47,8 +47,7 @@ where
     if let Ok(value) = HeaderValue::from_str(trace.trace_id()) {
         response.headers_mut().insert("x-trace-id", value);
     }
-    let elapsed = started.elapsed();
-    let status = response.status().as_u16();
+    let (elapsed, status) = (started.elapsed(), response.status().as_u16());
     tracing::info!(
         http.method = %method,
         http.path = path,
@@ -59,13 +58,18 @@ where
         trace.id = trace.trace_id(),
         "{method} {path} {status}"
     );
+    count(status, code, elapsed);
+    Ok(response)
+}
+
+fn count(status: u16, code: Option<Cow<'static, str>>, elapsed: Duration) {
     let code = code.map_or_else(|| "none".to_owned(), Cow::into_owned);
     metrics::counter!("http_requests_total", "status" => status.to_string(), "code" => code)
         .increment(1);
     metrics::histogram!("http_request_duration_seconds").record(elapsed);
-    Ok(response)
 }
 
+/// The request's way after it is believed.
 async fn answer<H, F>(
     guard: &Parts,
     policy: Policy,

@@ -2,9 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::num::NonZeroU32;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use guard::{Answer, Call, Config, Guard, Policy, RateLimit, Role};
@@ -28,9 +27,14 @@ pub const READ: Policy = Policy {
 /// A running `redis-server`, stopped when dropped.
 pub struct Redis(Child);
 
+/// The address of the Redis of a folder.
+pub fn redis_url(folder: &TempDir) -> String {
+    format!("unix://{}", folder.path().join("redis.sock").display())
+}
+
 impl Redis {
     /// Starts it on the socket `redis.sock` in the folder and waits until it is ready.
-    pub fn start(folder: &Path) -> Self {
+    pub fn start(folder: &TempDir) -> Self {
         let mut child = Command::new("redis-server")
             .args([
                 "--port",
@@ -41,9 +45,9 @@ impl Redis {
                 "no",
                 "--unixsocket",
             ])
-            .arg(folder.join("redis.sock"))
+            .arg(folder.path().join("redis.sock"))
             .arg("--dir")
-            .arg(folder)
+            .arg(folder.path())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -51,7 +55,7 @@ impl Redis {
         let ready = output
             .lines()
             .map(Result::unwrap)
-            .any(|l| l.contains("Ready to accept"));
+            .any(|l| l.contains("ready to accept"));
         assert!(ready, "redis-server did not start");
         Self(child)
     }
@@ -64,45 +68,41 @@ impl Drop for Redis {
     }
 }
 
-/// A folder with a key file, a guard that uses it, and Redis expected in it.
+/// How long a request waits for a Redis that is there, on a machine however busy.
+pub const PATIENT: Duration = Duration::from_secs(30);
+/// How long it waits for one that may be away.
+pub const IMPATIENT: Duration = Duration::from_millis(30);
+
+/// A guard, and the keys it believes.
 pub struct Setup {
-    pub folder: TempDir,
     pub guard: Guard,
     keys: KeyRing,
+    _folder: TempDir,
 }
 
 impl Setup {
-    pub async fn new(per_second: u32, burst: u32) -> Self {
+    /// A guard with a rate of one request per second after a burst.
+    pub async fn new(redis_url: String, redis_timeout: Duration, burst: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("unix://{}", folder.path().join("redis.sock").display());
-        Self::with_redis_at(folder, url, per_second, burst).await
-    }
-
-    pub async fn with_redis_at(folder: TempDir, url: String, per_second: u32, burst: u32) -> Self {
         let json = key_file();
         let keys_file = folder.path().join("keys.json");
         std::fs::write(&keys_file, &json).unwrap();
-        let number = |number| NonZeroU32::new(number).unwrap();
         let rate_limit = RateLimit {
-            per_second: number(per_second),
-            burst: number(burst),
+            per_second: NonZeroU32::MIN,
+            burst: burst.try_into().unwrap(),
         };
-        let guard = Guard::new(&Config {
+        let config = Config {
             keys_file,
-            redis_url: url,
+            redis_url,
+            redis_timeout,
             rate_limit,
-        })
-        .await
-        .unwrap();
+        };
+        let guard = Guard::new(&config).await.unwrap();
         Self {
-            folder,
             guard,
             keys: KeyRing::from_json(json.as_bytes()).unwrap(),
+            _folder: folder,
         }
-    }
-
-    pub fn start_redis(&self) -> Redis {
-        Redis::start(self.folder.path())
     }
 
     /// A `POST /payments/authorize` with a JSON body and an idempotency key, signed by `demo`.
@@ -182,7 +182,7 @@ fn key_file() -> String {
             r#"{{"keyId":"{key_id}","merchantId":"m-{key_id}","role":"{role}","secret":"{secret}"{more}}}"#
         )
     };
-    let slow = r#","rateLimit":{"perSecond":1,"burst":2}"#;
+    let slow = r#","rateLimit":{"perSecond":1,"burst":100}"#;
     let keys = [
         entry("demo", "merchant", 1, ""),
         entry("other", "merchant", 2, ""),
