@@ -1,0 +1,145 @@
+//! One Kafka node that is broker and controller.
+
+use std::{fmt::Write as _, fs, time::Duration};
+
+use anyhow::{bail, ensure};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    types::RDKafkaErrorCode,
+};
+use tokio::{net::TcpStream, process::Command};
+
+use crate::{Component, Port, Stack, program};
+
+/// The topics of events. Nothing else makes topics.
+pub const TOPICS: [&str; 5] = [
+    "payment.authorized",
+    "payment.captured",
+    "payment.refunded",
+    "payment.voided",
+    "payment.expired",
+];
+/// Partitions of each topic, fixed because a key must stay in its partition. Enough for six
+/// consumers of one topic, few enough for a small machine.
+pub const PARTITIONS: i32 = 6;
+/// How long the broker may take to make the topics.
+const TOPICS_WITHIN: Duration = Duration::from_secs(8);
+/// A small heap, and a compiler tuned to start fast rather than to run long.
+const JVM: [&str; 4] = [
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto",
+];
+
+/// The broker's command, once its storage is formatted.
+///
+/// # Errors
+/// When the jars are missing or the storage cannot be formatted.
+pub async fn command(stack: &Stack) -> anyhow::Result<Vec<String>> {
+    let properties = stack.state.run_file("kafka.properties");
+    fs::write(&properties, server_properties(stack)?)?;
+    let properties = properties.display().to_string();
+    if !stack
+        .state
+        .data(Component::Kafka)
+        .join("meta.properties")
+        .exists()
+    {
+        format(stack, &properties).await?;
+    }
+    let mut command = java(stack)?;
+    command.extend(["kafka.Kafka".to_owned(), properties]);
+    Ok(command)
+}
+
+/// Succeeds once the broker answers and has the topics.
+///
+/// # Errors
+/// While it does not.
+pub async fn answers(stack: &Stack) -> anyhow::Result<()> {
+    let address = stack.address(Component::Kafka);
+    // Without this librdkafka would wait before it connects again.
+    TcpStream::connect(&address).await?;
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &address)
+        .create()?;
+    let topics = TOPICS.map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)));
+    let options = AdminOptions::new()
+        .request_timeout(Some(TOPICS_WITHIN))
+        .operation_timeout(Some(TOPICS_WITHIN));
+    for made in admin.create_topics(&topics, &options).await? {
+        match made {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, error)) => bail!("cannot make topic {topic}: {error}"),
+        }
+    }
+    Ok(())
+}
+
+async fn format(stack: &Stack, properties: &str) -> anyhow::Result<()> {
+    let cluster = BASE64_URL_SAFE_NO_PAD.encode(uuid::Uuid::new_v4());
+    let java = java(stack)?;
+    let mut format = Command::new(&java[0]);
+    format
+        .args(&java[1..])
+        .args(["kafka.tools.StorageTool", "format", "--ignore-formatted"])
+        .args(["--cluster-id", &cluster, "--config", properties]);
+    program::run(&mut format).await
+}
+
+fn java(stack: &Stack) -> anyhow::Result<Vec<String>> {
+    let jars = stack.root.join("local/.state/kafka-libs");
+    ensure!(
+        jars.is_dir(),
+        "{} is missing: run local/stack/install",
+        jars.display()
+    );
+    let logging = stack.root.join("local/stack/kafka/log4j2.xml");
+    let mut command = vec!["java".to_owned()];
+    command.extend(JVM.map(str::to_owned));
+    command.push(format!("-Dlog4j2.configurationFile={}", logging.display()));
+    command.extend(["-cp".to_owned(), format!("{}/*", jars.display())]);
+    Ok(command)
+}
+
+fn server_properties(stack: &Stack) -> anyhow::Result<String> {
+    let [client, controller] =
+        [Port::Kafka, Port::KafkaController].map(|port| stack.ports.get(port));
+    let data = stack.state.data(Component::Kafka);
+    let mut text = String::from(PROPERTIES);
+    writeln!(text, "log.dirs={}", data.display())?;
+    writeln!(
+        text,
+        "listeners=BROKER://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}"
+    )?;
+    writeln!(text, "advertised.listeners=BROKER://127.0.0.1:{client}")?;
+    // A fixed list of voters rather than one kept in the data: the port may change between runs.
+    writeln!(text, "controller.quorum.voters=1@127.0.0.1:{controller}")?;
+    Ok(text)
+}
+
+/// A broker that was killed may only come back once its session is over, hence the short one.
+const PROPERTIES: &str = "\
+process.roles=broker,controller
+node.id=1
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+auto.create.topics.enable=false
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+group.initial.rebalance.delay.ms=0
+default.replication.factor=1
+offsets.topic.num.partitions=6
+offsets.topic.replication.factor=1
+share.coordinator.state.topic.num.partitions=6
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+transaction.state.log.num.partitions=6
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+";
