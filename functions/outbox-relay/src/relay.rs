@@ -32,7 +32,6 @@ pub(crate) struct Relay {
     database: MySqlConnectOptions,
     broker: Broker,
     session: Option<Session>,
-    backlog_measured: Option<Instant>,
 }
 
 /// A database session and the shards it owns. Reading, settling and owning share the session: when
@@ -43,6 +42,7 @@ struct Session {
     shards: u64,
     asked: Instant,
     used: Instant,
+    backlog_measured: Option<Instant>,
     first_shard: u16,
 }
 
@@ -50,6 +50,7 @@ struct Session {
 #[derive(Serialize)]
 pub(crate) struct Report {
     sent: usize,
+    unacknowledged: usize,
     /// Nothing is left to send now.
     idle: bool,
 }
@@ -60,18 +61,26 @@ impl Relay {
             database,
             broker,
             session: None,
-            backlog_measured: None,
         }
     }
 
-    /// Sends what is pending, batch by batch. After an error the session is dropped and its shards
-    /// are free; the next invocation begins anew.
+    /// Sends what is pending, batch by batch. After an error of the database the session is dropped
+    /// and its shards are free; the next invocation begins anew.
+    ///
+    /// # Errors
+    /// Those of the database; events that the broker did not acknowledge, which stay pending.
     pub(crate) async fn run(&mut self) -> Result<Report, Error> {
-        let report = self.relay().await;
-        if report.is_err() {
-            self.session = None;
+        let report = match self.relay().await {
+            Ok(report) => report,
+            Err(error) => {
+                self.session = None;
+                return Err(error.into());
+            }
+        };
+        match report.unacknowledged {
+            0 => Ok(report),
+            events => Err(format!("{events} events were not acknowledged").into()),
         }
-        Ok(report?)
     }
 
     async fn relay(&mut self) -> anyhow::Result<Report> {
@@ -81,46 +90,27 @@ impl Relay {
             _ => Session::open(&self.database).await?,
         };
         let session = self.session.insert(session);
-        session.used = Instant::now();
         session.take_over().await?;
-        let mut sent = 0;
+        session.measure_backlog().await?;
+        let mut report = Report {
+            sent: 0,
+            unacknowledged: 0,
+            idle: false,
+        };
         for _ in 0..BATCHES_MAX {
             let batch = session.read().await?;
             let reports = join_all(batch.iter().map(|event| self.broker.send(event))).await;
             let delivered: Vec<Delivery> = reports.into_iter().flatten().collect();
             session.settle(&delivered).await?;
-            sent += delivered.len();
-            anyhow::ensure!(
-                batch.len() == delivered.len(),
-                "{} of {} events were not acknowledged",
-                batch.len() - delivered.len(),
-                batch.len()
-            );
-            if batch.is_empty() {
+            report.sent += delivered.len();
+            report.unacknowledged = batch.len() - delivered.len();
+            report.idle = batch.is_empty();
+            if report.idle || report.unacknowledged > 0 {
                 break;
             }
         }
-        self.measure_backlog().await?;
-        Ok(Report {
-            sent,
-            idle: sent == 0,
-        })
-    }
-
-    async fn measure_backlog(&mut self) -> anyhow::Result<()> {
-        let due = self
-            .backlog_measured
-            .is_none_or(|last| last.elapsed() >= BACKLOG_EVERY);
-        if let (true, Some(session)) = (due, &mut self.session) {
-            let backlog = pending_table::backlog(&mut session.connection, Utc::now()).await?;
-            self.backlog_measured = Some(Instant::now());
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            {
-                metrics::gauge!("outbox_pending_events").set(backlog.events as f64);
-                metrics::gauge!("outbox_oldest_pending_ms").set(backlog.oldest_ms as f64);
-            }
-        }
-        Ok(())
+        session.used = Instant::now();
+        Ok(report)
     }
 }
 
@@ -141,9 +131,28 @@ impl Session {
             asked: now,
             used: now,
             first_shard: 0,
+            backlog_measured: None,
         };
         session.ask().await?;
         Ok(session)
+    }
+
+    /// Publishes how much waits, at most every [`BACKLOG_EVERY`].
+    async fn measure_backlog(&mut self) -> sqlx::Result<()> {
+        if self
+            .backlog_measured
+            .is_some_and(|last| last.elapsed() < BACKLOG_EVERY)
+        {
+            return Ok(());
+        }
+        let backlog = pending_table::backlog(&mut self.connection, Utc::now()).await?;
+        self.backlog_measured = Some(Instant::now());
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        {
+            metrics::gauge!("outbox_pending_events").set(backlog.events as f64);
+            metrics::gauge!("outbox_oldest_pending_ms").set(backlog.oldest_ms as f64);
+        }
+        Ok(())
     }
 
     /// Asks for the shards of relays that are gone, at most every [`TAKE_OVER_EVERY`].

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub use caller::{Caller, Reply, RequestBuilder};
 pub use events::Event;
 pub use footprint::{Footprint, Totals};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::MySqlPool;
 pub use stack::stack;
 
@@ -86,6 +86,38 @@ impl Testbed {
         let reply = self.caller("demo").post_empty(&path).await;
         assert_eq!(reply.status, 200, "{:?}", reply.body);
         payment_id
+    }
+}
+
+impl Testbed {
+    /// A metric of the outbox relay, read where the runtime says that Prometheus finds it.
+    pub async fn relay_metric(&self, name: &str) -> Option<f64> {
+        let targets = self
+            .http
+            .get(format!("{}/targets", variable("ADMIN_URL")))
+            .send()
+            .await;
+        let targets: Value = targets
+            .expect("the runtime lists targets")
+            .json()
+            .await
+            .expect("JSON");
+        let relay = targets
+            .as_array()?
+            .iter()
+            .find(|target| target["labels"]["function"] == "outbox-relay")?;
+        let address = relay["targets"][0].as_str()?;
+        let text = self
+            .http
+            .get(format!("http://{address}/metrics"))
+            .send()
+            .await
+            .ok()?
+            .text()
+            .await
+            .ok()?;
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 }
 

@@ -19,6 +19,10 @@ async fn payments_go_on_while_redis_or_kafka_is_away_and_events_arrive_when_it_i
         bed.count("outbox_pending").await >= 3,
         "events wait while Kafka is away"
     );
+    until("the relay's metrics to tell of it", async || {
+        bed.relay_metric("outbox_pending_events").await >= Some(3.0)
+    })
+    .await;
     stack(&["start", "kafka"]).await;
 
     for payment_id in [without_redis, without_kafka] {

@@ -44,9 +44,11 @@ fn routes_of_cargo_lambda_watch() -> BTreeSet<Route> {
         .unwrap()
         .iter()
         .flat_map(|(path, entries)| {
-            entries.as_array().unwrap().iter().map(move |entry| {
-                (text(entry, "method"), path.clone(), text(entry, "function"))
-            })
+            entries
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(move |entry| (text(entry, "method"), path.clone(), text(entry, "function")))
         })
         .collect()
 }
@@ -57,7 +59,10 @@ fn routes_of_openapi() -> BTreeSet<(String, String)> {
     paths
         .iter()
         .flat_map(|(path, item)| {
-            item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone()))
+            item.as_object()
+                .unwrap()
+                .keys()
+                .map(|method| (method.to_uppercase(), path.clone()))
         })
         .collect()
 }

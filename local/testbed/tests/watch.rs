@@ -4,7 +4,7 @@
 use std::{
     net::TcpListener,
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -19,6 +19,7 @@ use testbed::{Testbed, fresh, until};
 async fn cargo_lambda_watch_serves_a_payment_at_the_routes_of_the_manifest() {
     let bed = Testbed::new().await;
     let port = free_port();
+    build();
     let _watch = Watch::start(port);
     let demo = bed.caller("demo").at(&format!("http://127.0.0.1:{port}"));
     let asked = json!({ "orderId": fresh("order"), "amount": 15_000, "currency": "KRW" });
@@ -68,6 +69,22 @@ async fn cargo_lambda_watch_serves_a_payment_at_the_routes_of_the_manifest() {
     assert_eq!(shown.json(), refund.json());
 }
 
+/// Builds what `cargo lambda watch` would build first, so that no wait depends on a compiler.
+fn build() {
+    let functions = ["authorize", "capture", "refund", "payment-query"];
+    let built = Command::new("cargo")
+        .args(["build", "--release"])
+        .args(functions.iter().flat_map(|function| ["--bin", function]))
+        .current_dir(workspace())
+        .status()
+        .unwrap();
+    assert!(built.success());
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 /// `cargo lambda watch` with all that it starts: one process group, ended when the test ends.
 struct Watch(Child);
 
@@ -81,7 +98,7 @@ impl Watch {
                 "--invoke-port",
                 &port.to_string(),
             ])
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+            .current_dir(workspace())
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()
