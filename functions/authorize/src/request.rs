@@ -4,9 +4,11 @@ use money::{Currency, Money};
 use payment::{Authorization, Customer, Details, MerchantId, OrderId};
 use problem::{Code, Problem};
 use serde::Deserialize;
+use serde_with::{MapPreventDuplicates, serde_as};
 use utoipa::ToSchema;
 
 /// Body of `POST /payments/authorize`.
+#[serde_as]
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuthorizeRequest {
@@ -25,6 +27,8 @@ pub struct AuthorizeRequest {
     /// Who pays.
     customer: Option<Customer>,
     /// At most 20 members; names of at most 40, values of at most 500 characters.
+    #[serde_as(as = "Option<MapPreventDuplicates<_, _>>")]
+    #[serde(default)]
     metadata: Option<BTreeMap<String, String>>,
 }
 

@@ -26,8 +26,8 @@ pub struct ListRequest {
     /// Only the payment of this order.
     order_id: Option<String>,
     /// Most payments to show, 1–100; 20 when left out.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<String>,
     /// The last payment of the page before.
     after: Option<String>,
 }
@@ -51,10 +51,12 @@ impl ListRequest {
     /// # Errors
     /// `invalid-request` outside 1–100.
     pub fn limit(&self) -> Result<u32, Problem> {
-        match self.limit {
-            None => Ok(LIMIT_DEFAULT),
-            Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
-            Some(_) => Err(wrong("limit", "from 1 to 100")),
+        let Some(limit) = &self.limit else {
+            return Ok(LIMIT_DEFAULT);
+        };
+        match limit.parse() {
+            Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
+            _ => Err(wrong("limit", "from 1 to 100")),
         }
     }
 
@@ -123,6 +125,7 @@ mod tests {
     fn wrong_parameters_are_refused() {
         for query in [
             "limit=0",
+            "limit=",
             "limit=101",
             "limit=ten",
             "status=PAID",

@@ -108,9 +108,10 @@ fn check_metadata(metadata: &BTreeMap<String, String>, errors: &mut Vec<(String,
     }
     for (name, value) in metadata {
         let fits = name.chars().count() <= METADATA_NAME_CHARS_MAX
-            && value.chars().count() <= METADATA_VALUE_CHARS_MAX;
+            && value.chars().count() <= METADATA_VALUE_CHARS_MAX
+            && !name.chars().chain(value.chars()).any(char::is_control);
         if !fits {
-            let rule = "names of at most 40 and values of at most 500 characters";
+            let rule = "names of at most 40 and values of at most 500 characters, none a control character";
             errors.push(("/metadata".into(), Refused(rule)));
         }
     }
