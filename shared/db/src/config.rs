@@ -1,7 +1,7 @@
 use std::{env, fs, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, Executor, MySqlConnection,
+    AssertSqlSafe, Connection, Executor, MySqlConnection,
     mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions},
 };
 
@@ -13,6 +13,9 @@ const STATEMENT_TIMEOUT_S: u64 = 3;
 const LOCK_WAIT_S: u64 = 2;
 /// How long a request waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A connection idle for longer is asked whether it lives before it is used: after the database was
+/// restarted the whole pool is dead at once, and a request would use its attempts up on it.
+const ASKED_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Prepared statements kept per connection: every batch size is a statement of its own.
 const STATEMENTS_KEPT_MAX: usize = 256;
 
@@ -71,6 +74,14 @@ pub fn pool(options: MySqlConnectOptions) -> MySqlPool {
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
+        .before_acquire(|connection, seen| {
+            Box::pin(async move {
+                if seen.idle_for >= ASKED_AFTER_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(|connection, _| Box::pin(set_up(connection)))
         .connect_lazy_with(options)
 }
