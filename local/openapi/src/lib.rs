@@ -8,6 +8,7 @@ use utoipa::{
     openapi::{
         Content, Ref, Required, ResponseBuilder,
         path::{Operation, ParameterBuilder, ParameterIn, PathItem},
+        security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
     },
 };
 
@@ -60,6 +61,7 @@ struct Functions;
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut openapi = Functions::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut openapi.info.version);
+    add_signature(&mut openapi);
     for (path, PathItem { get, post, .. }) in &mut openapi.paths.paths {
         for operation in get.iter_mut().chain(post.iter_mut()) {
             // utoipa takes the sections of a docstring for the description.
@@ -78,6 +80,18 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         }
     }
     openapi
+}
+
+/// OpenAPI has no scheme for RFC 9421; the nearest is a header that has to be there.
+fn add_signature(openapi: &mut utoipa::openapi::OpenApi) {
+    let description = "HTTP message signature (RFC 9421, hmac-sha256), with Signature-Input and, \
+                       when there is a body, Content-Digest: see docs/signing.md";
+    let header = ApiKeyValue::with_description("Signature", description);
+    let scheme = SecurityScheme::ApiKey(ApiKey::Header(header));
+    let components = openapi.components.get_or_insert_default();
+    components.add_security_scheme("signature", scheme);
+    let required = SecurityRequirement::new("signature", Vec::<String>::new());
+    openapi.security = Some(vec![required]);
 }
 
 /// Problems of one route alone.
