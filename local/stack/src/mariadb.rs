@@ -1,6 +1,6 @@
 //! One MariaDB server with a database and two users for each service.
 
-use std::{env, fmt::Write as _, fs};
+use std::{env, fmt::Write as _, fs, path::Path};
 
 use anyhow::Context as _;
 use sqlx::{Connection as _, MySqlConnection};
@@ -45,8 +45,11 @@ pub async fn command(stack: &Stack, secrets: &Secrets) -> anyhow::Result<Vec<Str
     let buffer_pool = env::var("PAYFN_MARIADB_BUFFER_POOL").unwrap_or_else(|_| BUFFER_POOL.into());
     let mut command = vec![SERVER.to_owned(), "--no-defaults".to_owned()];
     command.extend(SETTINGS.map(str::to_owned));
+    let temporary = data.with_extension("tmp");
+    fs::create_dir_all(&temporary)?;
     command.extend([
         format!("--datadir={}", data.display()),
+        tmpdir(&temporary),
         format!("--port={}", stack.ports.get(Port::Mariadb)),
         format!("--init-file={}", users.display()),
         format!("--innodb-buffer-pool-size={buffer_pool}"),
@@ -107,13 +110,18 @@ pub async fn outbox_pending(stack: &Stack, secrets: &Secrets) -> anyhow::Result<
 /// Makes the data directory: beside its place first, so that one made by half is never used.
 async fn install(stack: &Stack) -> anyhow::Result<()> {
     let data = stack.state.data(Component::Mariadb);
-    let partial = data.with_extension("new");
-    let _none_before = fs::remove_dir_all(&partial);
-    fs::create_dir_all(&partial)?;
+    let beside = data.parent().context("the data directory has a parent")?;
+    fs::create_dir_all(beside)?;
+    let new = tempfile::Builder::new()
+        .prefix("mariadb.new-")
+        .tempdir_in(beside)?;
+    let [partial, temporary] = ["data", "tmp"].map(|name| new.path().join(name));
+    fs::create_dir(&temporary)?;
     let mut install = Command::new("mariadb-install-db");
     install
         .arg("--no-defaults")
         .arg(format!("--datadir={}", partial.display()))
+        .arg(tmpdir(&temporary))
         .args([
             "--skip-test-db",
             "--skip-name-resolve",
@@ -144,6 +152,12 @@ fn init_sql(secrets: &Secrets) -> anyhow::Result<String> {
         )?;
     }
     Ok(sql)
+}
+
+/// A directory of its own for temporary tables: a server that starts deletes those of every other
+/// server that shares the directory, and the other one crashes.
+fn tmpdir(directory: &Path) -> String {
+    format!("--tmpdir={}", directory.display())
 }
 
 /// The server refuses to be root unless told so, and to be told a user by anyone else.
