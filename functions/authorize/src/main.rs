@@ -13,7 +13,7 @@ const POLICY: Policy = Policy {
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let guard = Guard::from_env().await?;
-    let operations = Operations::new(db::pool(db::url_from_file("DATABASE_URL_PAYMENT_FILE")?));
+    let operations = Operations::new(db::url_from_file("DATABASE_URL_PAYMENT_FILE")?);
     run_concurrent(service_fn(move |request: Request| {
         let (guard, operations) = (guard.clone(), operations.clone());
         async move {

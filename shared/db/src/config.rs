@@ -11,6 +11,8 @@ pub const CONNECTIONS_MAX: u32 = 16;
 const STATEMENT_TIMEOUT_S: u64 = 3;
 /// How long a statement waits for a lock, in seconds.
 const LOCK_WAIT_S: u64 = 2;
+/// A hasty session's statement does not wait for a lock.
+const NO_LOCK_WAIT_S: u64 = 0;
 /// How long a request waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection idle for longer is asked whether it lives before it is used: after the database was
@@ -70,6 +72,17 @@ pub fn url_from_file(variable: &'static str) -> Result<MySqlConnectOptions, Conf
 /// guard, and this level takes no gap locks that would let unrelated payments wait.
 #[must_use]
 pub fn pool(options: MySqlConnectOptions) -> MySqlPool {
+    pool_that_waits(options, LOCK_WAIT_S)
+}
+
+/// As [`pool`], but a statement that meets another transaction's lock fails at once with
+/// [`crate::Failure::LockWait`].
+#[must_use]
+pub fn hasty_pool(options: MySqlConnectOptions) -> MySqlPool {
+    pool_that_waits(options, NO_LOCK_WAIT_S)
+}
+
+fn pool_that_waits(options: MySqlConnectOptions, lock_wait_s: u64) -> MySqlPool {
     MySqlPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -82,7 +95,7 @@ pub fn pool(options: MySqlConnectOptions) -> MySqlPool {
                 Ok(true)
             })
         })
-        .after_connect(|connection, _| Box::pin(set_up(connection)))
+        .after_connect(move |connection, _| Box::pin(bound(connection, lock_wait_s)))
         .connect_lazy_with(options)
 }
 
@@ -91,11 +104,15 @@ pub fn pool(options: MySqlConnectOptions) -> MySqlPool {
 /// # Errors
 /// Those of the database.
 pub async fn set_up(connection: &mut MySqlConnection) -> sqlx::Result<()> {
+    bound(connection, LOCK_WAIT_S).await
+}
+
+async fn bound(connection: &mut MySqlConnection, lock_wait_s: u64) -> sqlx::Result<()> {
     connection
         .execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         .await?;
     let bounds = format!(
-        "SET SESSION innodb_lock_wait_timeout = {LOCK_WAIT_S}, \
+        "SET SESSION innodb_lock_wait_timeout = {lock_wait_s}, \
          max_statement_time = {STATEMENT_TIMEOUT_S}"
     );
     connection.execute(AssertSqlSafe(bounds)).await?;

@@ -5,7 +5,7 @@ mod failure;
 mod retry;
 mod session;
 
-pub use config::{CONNECTIONS_MAX, ConfigError, pool, set_up, url_from_file};
+pub use config::{CONNECTIONS_MAX, ConfigError, hasty_pool, pool, set_up, url_from_file};
 pub use failure::Failure;
 pub use retry::{ATTEMPTS_MAX, Retry};
 pub use session::{WORK_TIMEOUT, Work, session, transaction};

@@ -36,39 +36,51 @@ pub async fn claim(
     claims: &[(&Claim, Option<&Reply>)],
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    QueryBuilder::<MySql>::new(
+    insert(claims.iter().copied(), now)
+        .build()
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+fn insert<'a>(
+    rows: impl Iterator<Item = (&'a Claim, Option<&'a Reply>)>,
+    now: DateTime<Utc>,
+) -> QueryBuilder<MySql> {
+    let mut query = QueryBuilder::new(
         "INSERT INTO idem_response_cache \
          (merchant_id, idem_key, fingerprint, status, body, created_at) ",
-    )
-    .push_values(claims, |mut row, (claim, reply)| {
+    );
+    query.push_values(rows, |mut row, (claim, reply)| {
         row.push_bind(&claim.merchant_id)
             .push_bind(claim.key.as_str())
             .push_bind(claim.fingerprint.as_bytes().as_slice())
             .push_bind(reply.map(|reply| reply.status))
             .push_bind(reply.map(|reply| reply.body.as_ref()))
             .push_bind(now);
-    })
-    .build()
-    .execute(tx)
-    .await?;
-    Ok(())
+    });
+    query
 }
 
-/// Stores the reply of a key claimed in the same transaction.
+/// Stores the replies of keys claimed in the same transaction, in one statement: every row exists,
+/// so that the insert only updates.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn finish(tx: &mut MySqlConnection, claim: &Claim, reply: &Reply) -> sqlx::Result<()> {
-    sqlx::query!(
-        "UPDATE idem_response_cache SET status = ?, body = ?
-          WHERE merchant_id = ? AND idem_key = ?",
-        reply.status,
-        reply.body.as_ref(),
-        claim.merchant_id,
-        claim.key.as_str(),
-    )
-    .execute(tx)
-    .await?;
+pub async fn finish(
+    tx: &mut MySqlConnection,
+    replies: &[(&Claim, &Reply)],
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    if replies.is_empty() {
+        return Ok(());
+    }
+    let mut query = insert(
+        replies.iter().map(|(claim, reply)| (*claim, Some(*reply))),
+        now,
+    );
+    query.push(" ON DUPLICATE KEY UPDATE status = VALUES(status), body = VALUES(body)");
+    query.build().execute(tx).await?;
     Ok(())
 }
 

@@ -16,6 +16,8 @@ pub struct Command {
     pub(crate) traceparent: String,
     pub(crate) trace_id: String,
     pub(crate) target: Target,
+    /// Of the request's body, in bytes.
+    pub(crate) size: usize,
 }
 
 /// What a command is about.
@@ -119,6 +121,7 @@ impl Command {
             traceparent: call.trace.traceparent(),
             trace_id: call.trace.trace_id().to_owned(),
             target,
+            size: call.body.len(),
         })
     }
 

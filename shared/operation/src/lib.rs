@@ -4,13 +4,18 @@
 //! pointer are committed together, and only then is anything answered. Running a command again with
 //! its key is always safe: either nothing was committed and it takes place now, or its key is taken
 //! and the stored reply is repeated.
+//!
+//! Commands that wait while a commit runs share the next transaction. When that fails, it is rolled
+//! back and each of them runs alone, so that the outcome is the same as if none had shared.
 
+mod batch;
 mod command;
+mod operations;
 mod record;
 mod reply;
 mod run;
 mod transaction;
 
 pub use command::{Command, Decide, Sees, payment_id};
+pub use operations::{Operations, QUEUE_MAX, REPLY_TIMEOUT};
 pub use record::{Told, record};
-pub use run::{Operations, REPLY_TIMEOUT};

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
+
 use ledger::{Journal, table as ledger_table};
 use outbox::{Event, Request, event_table};
-use payment::{Change, EVENT_SOURCE, Payment, table as payment_table};
+use payment::{Change, EVENT_SOURCE, Payment, PaymentId, table as payment_table};
 use sqlx::MySqlConnection;
 use uuid::Uuid;
 
@@ -32,9 +34,7 @@ pub async fn record(tx: &mut MySqlConnection, told: &[Told<'_>]) -> sqlx::Result
     if !new.is_empty() {
         payment_table::insert(tx, &new).await?;
     }
-    for payment in changed {
-        payment_table::update(tx, payment, payment.version - 1).await?;
-    }
+    payment_table::update(tx, &last_states(&changed)).await?;
     let journals = told
         .iter()
         .map(|told| told.change.journal())
@@ -43,6 +43,18 @@ pub async fn record(tx: &mut MySqlConnection, told: &[Told<'_>]) -> sqlx::Result
     ledger_table::insert(tx, &journals).await?;
     let events: Vec<Event> = told.iter().map(event).collect();
     event_table::append(tx, &events).await
+}
+
+/// Several changes of one payment are written as its last state over the version the first began
+/// from; each has a journal and an event of its own.
+fn last_states<'a>(changed: &[&'a Payment]) -> Vec<(&'a Payment, u32)> {
+    let mut last: BTreeMap<PaymentId, (&Payment, u32)> = BTreeMap::new();
+    for payment in changed {
+        last.entry(payment.id)
+            .and_modify(|(last, _)| *last = payment)
+            .or_insert((payment, payment.version - 1));
+    }
+    last.into_values().collect()
 }
 
 fn event(told: &Told<'_>) -> Event {

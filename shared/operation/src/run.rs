@@ -1,64 +1,39 @@
-use std::{slice, sync::Arc, time::Duration};
+use std::{slice, sync::Arc};
 
-use db::Retry;
+use db::{Failure, Retry};
 use guard::Answer;
 use idempotency::{Reply, table as idem_table};
 use payment::Timestamp;
 use problem::{Code, Problem};
 use sqlx::MySqlPool;
-use tokio::time::timeout;
 
 use crate::{
     command::Command,
     transaction::{Failed, execute},
 };
 
-/// How long a caller waits for its reply; what is under way goes on without it. Below the
-/// functions' own timeout.
-pub const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Runs commands against the payment database.
-#[derive(Clone, Debug)]
-pub struct Operations {
-    pool: MySqlPool,
-}
-
-impl Operations {
-    /// On `pool`.
-    #[must_use]
-    pub fn new(pool: MySqlPool) -> Self {
-        Self { pool }
-    }
-
-    /// Carries `command` out, once, however often it is sent.
-    ///
-    /// The work is a task of its own: a caller that goes away never cancels a statement halfway.
-    ///
-    /// # Errors
-    /// `idempotency-key-in-flight`, `idempotency-key-reused`; `unavailable` when the outcome is not
-    /// known, and sending the same key again settles it.
-    pub async fn run(&self, command: Command) -> Result<Answer, Problem> {
-        let pool = self.pool.clone();
-        let work = tokio::spawn(async move { settle(&pool, Arc::new(command)).await });
-        match timeout(REPLY_TIMEOUT, work).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(unavailable(&error)),
-            Err(error) => Err(unavailable(&error)),
-        }
-    }
-}
-
-/// Runs the transaction until it is known to be committed or refused.
-async fn settle(pool: &MySqlPool, command: Arc<Command>) -> Result<Answer, Problem> {
+/// Runs one command's transaction until it is known to be committed or refused.
+///
+/// `maybe_committed` says that a transaction of unknown outcome carried the command before: a key
+/// that is taken may then be its own.
+///
+/// # Errors
+/// `idempotency-key-in-flight`, `idempotency-key-reused`; `unavailable` when the outcome is not
+/// known, and sending the same key again settles it.
+pub(crate) async fn settle(
+    pool: &MySqlPool,
+    command: Arc<Command>,
+    mut maybe_committed: bool,
+) -> Result<Answer, Problem> {
     let mut retry = Retry::new();
-    let mut first = true;
     loop {
         match attempt(pool, &command).await {
             Ok(reply) => return Ok(Answer::Stored(reply)),
-            // On a later attempt the key may be taken by our own commit whose answer was lost.
-            Err(Failed::KeyTaken) => return stored(pool, &command, first).await,
+            Err(Failed::KeyTaken) => return stored(pool, &command, !maybe_committed).await,
             Err(Failed::KeyInFlight) => return Err(in_flight()),
-            Err(Failed::Database(error)) if retry.again(&error).await => first = false,
+            Err(Failed::Database(error)) if retry.again(&error).await => {
+                maybe_committed |= Failure::of(&error) == Failure::Lost;
+            }
             Err(error) => return Err(unavailable(&error)),
         }
     }
@@ -67,7 +42,7 @@ async fn settle(pool: &MySqlPool, command: Arc<Command>) -> Result<Answer, Probl
 async fn attempt(pool: &MySqlPool, command: &Arc<Command>) -> Result<Reply, Failed> {
     let command = Arc::clone(command);
     let replies = db::transaction(pool, |tx| {
-        Box::pin(async move { execute(tx, slice::from_ref(&*command), Timestamp::now()).await })
+        Box::pin(async move { execute(tx, slice::from_ref(&command), Timestamp::now()).await })
     })
     .await?;
     replies
@@ -103,7 +78,7 @@ fn in_flight() -> Problem {
     Problem::new(Code::IdempotencyKeyInFlight, detail)
 }
 
-fn unavailable(cause: &dyn std::fmt::Display) -> Problem {
+pub(crate) fn unavailable(cause: &dyn std::fmt::Display) -> Problem {
     metrics::counter!("operation_unavailable_total").increment(1);
     tracing::error!(error = %cause, "operation unavailable");
     Problem::unavailable()

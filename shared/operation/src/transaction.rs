@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use db::Failure;
 use idempotency::{Claim, Reply, table as idem_table};
@@ -28,6 +28,18 @@ pub(crate) enum Failed {
     Reply(#[from] serde_json::Error),
 }
 
+impl Failed {
+    /// The name in metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::KeyTaken => "key-taken",
+            Self::KeyInFlight => "key-in-flight",
+            Self::Database(error) => Failure::of(error).name(),
+            Self::Reply(_) => "reply",
+        }
+    }
+}
+
 /// What a command comes to.
 struct Outcome<'a> {
     command: &'a Command,
@@ -39,25 +51,26 @@ struct Outcome<'a> {
 /// Several commands on one payment see each other's effects, as if each had run alone.
 pub(crate) async fn execute(
     tx: &mut MySqlConnection,
-    commands: &[Command],
+    commands: &[Arc<Command>],
     now: Timestamp,
 ) -> Result<Vec<Reply>, Failed> {
     claim(tx, commands, now).await?;
     let locked = payment_table::lock(tx, &existing(commands)).await?;
     let mut outcomes = decide(commands, locked, now)?;
     write(tx, &mut outcomes).await?;
-    for outcome in &outcomes {
-        if outcome.command.known_reply() != Some(&outcome.reply) {
-            idem_table::finish(tx, &outcome.command.claim, &outcome.reply).await?;
-        }
-    }
+    let unstored: Vec<(&Claim, &Reply)> = outcomes
+        .iter()
+        .filter(|outcome| outcome.command.known_reply() != Some(&outcome.reply))
+        .map(|outcome| (&outcome.command.claim, &outcome.reply))
+        .collect();
+    idem_table::finish(tx, &unstored, now.utc()).await?;
     Ok(outcomes.into_iter().map(|outcome| outcome.reply).collect())
 }
 
 /// Claims every key; a reply known already is stored with its claim.
 async fn claim(
     tx: &mut MySqlConnection,
-    commands: &[Command],
+    commands: &[Arc<Command>],
     now: Timestamp,
 ) -> Result<(), Failed> {
     let claims: Vec<(&Claim, Option<&Reply>)> = commands
@@ -74,15 +87,18 @@ async fn claim(
 }
 
 /// The payments to lock, each once.
-fn existing(commands: &[Command]) -> Vec<PaymentId> {
-    let mut ids: Vec<PaymentId> = commands.iter().filter_map(Command::payment_id).collect();
+fn existing(commands: &[Arc<Command>]) -> Vec<PaymentId> {
+    let mut ids: Vec<PaymentId> = commands
+        .iter()
+        .filter_map(|command| command.payment_id())
+        .collect();
     ids.sort_unstable();
     ids.dedup();
     ids
 }
 
 fn decide(
-    commands: &[Command],
+    commands: &[Arc<Command>],
     locked: Vec<Payment>,
     now: Timestamp,
 ) -> Result<Vec<Outcome<'_>>, serde_json::Error> {

@@ -85,37 +85,47 @@ pub async fn lock(tx: &mut MySqlConnection, ids: &[PaymentId]) -> sqlx::Result<V
     fetch(query, tx).await
 }
 
-/// Writes a changed payment over the version it was changed from. The guards stand here once more,
-/// so that even a caller without the row lock could not move money twice.
+/// Writes changed payments, each over the version it was changed from, in one statement; a payment
+/// may stand there once. The guards
+/// stand here once more, so that even a caller without the row locks could not move money twice.
 ///
 /// # Errors
-/// `RowNotFound` when the payment is no longer at `from_version`; those of the database.
-pub async fn update(
-    tx: &mut MySqlConnection,
-    payment: &Payment,
-    from_version: u32,
-) -> sqlx::Result<()> {
-    let captured = payment.captured.minor();
-    let refunded = payment.refunded.minor();
-    let done = sqlx::query!(
-        "UPDATE payment
-            SET status = ?, captured_amount = ?, refunded_amount = ?, captured_seq = ?,
-                version = ?, updated_at = ?
-          WHERE payment_id = ? AND version = ? AND amount >= ? AND refunded_amount <= ?",
-        payment.status.name(),
-        captured,
-        refunded,
-        payment.captured_seq,
-        payment.version,
-        payment.updated_at.utc(),
-        payment.id.uuid(),
-        from_version,
-        captured,
-        refunded,
-    )
-    .execute(tx)
-    .await?;
-    if done.rows_affected() == 1 {
+/// `RowNotFound` when a payment is no longer at its version; those of the database.
+pub async fn update(tx: &mut MySqlConnection, changed: &[(&Payment, u32)]) -> sqlx::Result<()> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let mut query = QueryBuilder::<MySql>::new("UPDATE payment p JOIN (");
+    let mut rows = query.separated(" UNION ALL ");
+    for (payment, from_version) in changed {
+        rows.push("SELECT ")
+            .push_bind_unseparated(payment.id.uuid())
+            .push_unseparated(" AS payment_id, ")
+            .push_bind_unseparated(*from_version)
+            .push_unseparated(" AS from_version, ")
+            .push_bind_unseparated(payment.status.name())
+            .push_unseparated(" AS status, ")
+            .push_bind_unseparated(payment.captured.minor())
+            .push_unseparated(" AS captured_amount, ")
+            .push_bind_unseparated(payment.refunded.minor())
+            .push_unseparated(" AS refunded_amount, ")
+            .push_bind_unseparated(payment.captured_seq)
+            .push_unseparated(" AS captured_seq, ")
+            .push_bind_unseparated(payment.version)
+            .push_unseparated(" AS version, ")
+            .push_bind_unseparated(payment.updated_at.utc())
+            .push_unseparated(" AS updated_at");
+    }
+    query.push(
+        ") n ON p.payment_id = n.payment_id
+            SET p.status = n.status, p.captured_amount = n.captured_amount,
+                p.refunded_amount = n.refunded_amount, p.captured_seq = n.captured_seq,
+                p.version = n.version, p.updated_at = n.updated_at
+          WHERE p.version = n.from_version AND p.amount >= n.captured_amount
+            AND p.refunded_amount <= n.refunded_amount",
+    );
+    let done = query.build().execute(tx).await?;
+    if done.rows_affected() == changed.len() as u64 {
         Ok(())
     } else {
         Err(sqlx::Error::RowNotFound)

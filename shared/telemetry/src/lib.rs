@@ -8,12 +8,18 @@ mod trace_context;
 use std::env;
 use std::net::SocketAddr;
 
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 pub use trace_context::TraceContext;
 
+/// Upper bounds of the buckets of durations, in seconds.
+const SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0,
+];
+/// Upper bounds of the buckets of sizes, in things.
+const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 /// Names the address of the metrics listener; without it there is none.
 const METRICS_ADDRESS: &str = "LOCAL_LAMBDA_METRICS_ADDR";
 
@@ -21,7 +27,7 @@ const METRICS_ADDRESS: &str = "LOCAL_LAMBDA_METRICS_ADDR";
 ///
 /// Logs are JSON lines on standard output, filtered by `RUST_LOG`, else `AWS_LAMBDA_LOG_LEVEL`,
 /// else `info`. Metrics are served in the Prometheus text format over HTTP on the address in
-/// `LOCAL_LAMBDA_METRICS_ADDR`. A wrong setting is logged and does not stop the function.
+/// `LOCAL_LAMBDA_METRICS_ADDR`; histograms named `…_seconds` and `…_commands` have buckets. A wrong setting is logged and does not stop the function.
 pub fn init() {
     init_logs();
     if let Ok(address) = env::var(METRICS_ADDRESS)
@@ -73,6 +79,8 @@ enum MetricsError {
 fn init_metrics(address: &str) -> Result<(), MetricsError> {
     let address: SocketAddr = address.parse()?;
     PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_commands".to_owned()), COUNTS)?
         .with_http_listener(address)
         .install()?;
     Ok(())

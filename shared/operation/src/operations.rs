@@ -1,0 +1,78 @@
+use std::{sync::Arc, time::Duration};
+
+use guard::Answer;
+use problem::{Code, Problem};
+use sqlx::mysql::MySqlConnectOptions;
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    time::timeout,
+};
+
+use crate::{
+    batch::{Database, Waiting, write_batches},
+    command::Command,
+    run::unavailable,
+};
+
+/// How long a caller waits for its reply; what is under way goes on without it. Below the
+/// functions' own timeout.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Commands that wait for a transaction at most; one more is refused.
+pub const QUEUE_MAX: usize = 256;
+/// Transactions of several commands under way at once: one executes while another's commit reaches
+/// the disk. More of them would only make each smaller.
+const WRITERS: usize = 2;
+
+/// Runs commands against the payment database.
+#[derive(Clone, Debug)]
+pub struct Operations {
+    queue: mpsc::Sender<Waiting>,
+}
+
+impl Operations {
+    /// On the database at `options`, which may be away. Must be called in an async runtime.
+    #[must_use]
+    pub fn new(options: MySqlConnectOptions) -> Self {
+        metrics::describe_histogram!(
+            "operation_batch_commands",
+            "Commands that shared a transaction."
+        );
+        metrics::describe_counter!(
+            "operation_batches_failed_total",
+            "Shared transactions rolled back, their commands then run alone."
+        );
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let waiting = Arc::new(Mutex::new(waiting));
+        let database = Database::new(options);
+        for _ in 0..WRITERS {
+            tokio::spawn(write_batches(Arc::clone(&waiting), database.clone()));
+        }
+        Self { queue }
+    }
+
+    /// Carries `command` out, once, however often it is sent.
+    ///
+    /// The work is done by tasks of its own: a caller that goes away never cancels a statement
+    /// halfway.
+    ///
+    /// # Errors
+    /// `idempotency-key-in-flight`, `idempotency-key-reused`; `overloaded` when too many wait;
+    /// `unavailable` when the outcome is not known, and sending the same key again settles it.
+    pub async fn run(&self, command: Command) -> Result<Answer, Problem> {
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting {
+            command: Arc::new(command),
+            reply,
+        };
+        self.queue.try_send(waiting).map_err(|_| overloaded())?;
+        match timeout(REPLY_TIMEOUT, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(unavailable(&error)),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+}
+
+fn overloaded() -> Problem {
+    Problem::new(Code::Overloaded, "Too many requests wait for the database.")
+}
