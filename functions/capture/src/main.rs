@@ -9,7 +9,7 @@ const POLICY: Policy = Policy {
     mutating: true,
 };
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let guard = Guard::from_env().await?;

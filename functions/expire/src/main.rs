@@ -5,7 +5,7 @@ mod expire;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let pool = db::pool(db::url_from_file("DATABASE_URL_PAYMENT_FILE")?);

@@ -18,7 +18,7 @@ struct Migrated {
     payment: i64,
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::{broker::Broker, relay::Relay};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
     let database = db::url_from_file("DATABASE_URL_PAYMENT_FILE")?;
