@@ -99,9 +99,12 @@ impl Relay {
         };
         for _ in 0..BATCHES_MAX {
             let batch = session.read().await?;
+            failpoint::at!("relay.read");
             let reports = join_all(batch.iter().map(|event| self.broker.send(event))).await;
             let delivered: Vec<Delivery> = reports.into_iter().flatten().collect();
+            failpoint::at!("relay.sent");
             session.settle(&delivered).await?;
+            failpoint::at!("relay.settled");
             report.sent += delivered.len();
             report.unacknowledged = batch.len() - delivered.len();
             report.idle = batch.is_empty();
@@ -165,6 +168,7 @@ impl Session {
 
     async fn ask(&mut self) -> sqlx::Result<()> {
         let taken = owner_table::take_over(&mut self.connection, self.owner).await?;
+        failpoint::at!("relay.taken-over");
         self.asked = Instant::now();
         self.shards += taken;
         if taken > 0 {
@@ -204,6 +208,7 @@ impl Session {
         }
         let mut tx = self.connection.begin().await?;
         let owned = owner_table::lock_owned(&mut tx, self.owner).await?;
+        failpoint::at!("relay.locked");
         let kept: Vec<Delivery> = delivered
             .iter()
             .copied()
@@ -212,6 +217,7 @@ impl Session {
         if !kept.is_empty() {
             pending_table::settle(&mut tx, &kept, Utc::now()).await?;
         }
+        failpoint::at!("relay.deleted");
         tx.commit().await?;
         metrics::counter!("outbox_events_sent_total").increment(delivered.len() as u64);
         Ok(())

@@ -27,7 +27,9 @@ where
             let mut tx = connection.begin().await?;
             match work(&mut tx).await {
                 Ok(done) => {
+                    failpoint::at!("db.worked", sqlx::Error::from);
                     tx.commit().await?;
+                    failpoint::at!("db.committed", sqlx::Error::from);
                     Ok(done)
                 }
                 Err(error) => {

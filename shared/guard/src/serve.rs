@@ -84,8 +84,10 @@ where
     if let Some(reply) = guard.admissions.admit(&call).await? {
         return Ok(Answer::Replayed(reply));
     }
+    failpoint::at!("guard.admitted", |_| Problem::unavailable());
     let (caller, idempotency) = (call.caller.clone(), call.idempotency.clone());
     let answer = handler(call).await?;
+    failpoint::at!("guard.answered", |_| Problem::unavailable());
     if let (Answer::Stored(reply) | Answer::Replayed(reply), Some((key, fingerprint))) =
         (&answer, idempotency)
     {

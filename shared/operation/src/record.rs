@@ -35,12 +35,14 @@ pub async fn record(tx: &mut MySqlConnection, told: &[Told<'_>]) -> sqlx::Result
         payment_table::insert(tx, &new).await?;
     }
     payment_table::update(tx, &last_states(&changed)).await?;
+    failpoint::at!("operation.payments-written");
     let journals = told
         .iter()
         .map(|told| told.change.journal())
         .collect::<Result<Vec<Journal>, _>>()
         .map_err(|error| sqlx::Error::Encode(error.into()))?;
     ledger_table::insert(tx, &journals).await?;
+    failpoint::at!("operation.journals-posted");
     let events: Vec<Event> = told.iter().map(event).collect();
     event_table::append(tx, &events).await
 }

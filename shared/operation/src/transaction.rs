@@ -55,9 +55,12 @@ pub(crate) async fn execute(
     now: Timestamp,
 ) -> Result<Vec<Reply>, Failed> {
     claim(tx, commands, now).await?;
+    failpoint::at!("operation.claimed", sqlx::Error::from);
     let locked = payment_table::lock(tx, &existing(commands)).await?;
+    failpoint::at!("operation.locked", sqlx::Error::from);
     let mut outcomes = decide(commands, locked, now)?;
     write(tx, &mut outcomes).await?;
+    failpoint::at!("operation.written", sqlx::Error::from);
     let unstored: Vec<(&Claim, &Reply)> = outcomes
         .iter()
         .filter(|outcome| outcome.command.known_reply() != Some(&outcome.reply))

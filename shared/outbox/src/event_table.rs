@@ -59,6 +59,7 @@ pub async fn append(tx: &mut MySqlConnection, events: &[Event]) -> sqlx::Result<
     .build()
     .execute(&mut *tx)
     .await?;
+    failpoint::at!("outbox.events-written");
     // One INSERT of known length gets consecutive ids from the first (InnoDB, "simple inserts").
     pending_table::insert(tx, events, done.last_insert_id()).await
 }

@@ -23,12 +23,13 @@ const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 /// Names the address of the metrics listener; without it there is none.
 const METRICS_ADDRESS: &str = "LOCAL_LAMBDA_METRICS_ADDR";
 
-/// Starts logs and metrics. Called once, first thing in `main`, inside the async runtime.
+/// Starts logs and metrics, and failpoints in a build that has them. Called once, first thing in `main`, inside the async runtime.
 ///
 /// Logs are JSON lines on standard output, filtered by `RUST_LOG`, else `AWS_LAMBDA_LOG_LEVEL`,
 /// else `info`. Metrics are served in the Prometheus text format over HTTP on the address in
 /// `LOCAL_LAMBDA_METRICS_ADDR`; histograms named `…_seconds` and `…_commands` have buckets. A wrong setting is logged and does not stop the function.
 pub fn init() {
+    failpoint::init();
     init_logs();
     if let Ok(address) = env::var(METRICS_ADDRESS)
         && let Err(error) = init_metrics(&address)
