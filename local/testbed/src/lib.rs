@@ -121,6 +121,27 @@ impl Testbed {
     }
 }
 
+impl Testbed {
+    /// The process of a function's only instance.
+    pub async fn instance_pid(&self, function: &str) -> i32 {
+        let functions = self
+            .http
+            .get(format!("{}/functions", variable("ADMIN_URL")))
+            .send()
+            .await;
+        let functions: Value = functions
+            .expect("the runtime lists functions")
+            .json()
+            .await
+            .expect("JSON");
+        let listed = functions.as_array().expect("a list");
+        let found = listed.iter().find(|listed| listed["name"] == function);
+        let pid = found.and_then(|found| found["instances"][0]["pid"].as_i64());
+        let pid = pid.unwrap_or_else(|| panic!("{function} has no instance: {functions}"));
+        i32::try_from(pid).expect("a pid")
+    }
+}
+
 /// A text that no other test uses.
 #[must_use]
 pub fn fresh(prefix: &str) -> String {
