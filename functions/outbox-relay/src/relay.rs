@@ -97,21 +97,25 @@ impl Relay {
             unacknowledged: 0,
             idle: false,
         };
+        let mut delivered: Vec<Delivery> = Vec::new();
         for _ in 0..BATCHES_MAX {
-            let batch = session.read().await?;
+            let batch = session.settle_and_read(&delivered).await?;
+            delivered.clear();
+            report.idle = batch.is_empty();
+            if report.idle {
+                break;
+            }
             failpoint::at!("relay.read");
             let reports = join_all(batch.iter().map(|event| self.broker.send(event))).await;
-            let delivered: Vec<Delivery> = reports.into_iter().flatten().collect();
             failpoint::at!("relay.sent");
-            session.settle(&delivered).await?;
-            failpoint::at!("relay.settled");
+            delivered.extend(reports.into_iter().flatten());
             report.sent += delivered.len();
             report.unacknowledged = batch.len() - delivered.len();
-            report.idle = batch.is_empty();
-            if report.idle || report.unacknowledged > 0 {
+            if report.unacknowledged > 0 {
                 break;
             }
         }
+        session.settle(&delivered).await?;
         session.used = Instant::now();
         Ok(report)
     }
@@ -178,50 +182,62 @@ impl Session {
         Ok(())
     }
 
-    /// The next batch: the first pending event of each key, so that an event is only sent once the
-    /// one before it is acknowledged.
-    async fn read(&mut self) -> sqlx::Result<Vec<Pending>> {
-        let pending = pending_table::read(
-            &mut self.connection,
-            self.owner,
-            self.first_shard,
-            BATCH_ROWS_MAX,
-        )
-        .await?;
+    /// Settles the last batch and reads the next one. An event may be visible before it is on disk;
+    /// none is sent before, because the commit of what is written here comes after it.
+    async fn settle_and_read(&mut self, delivered: &[Delivery]) -> sqlx::Result<Vec<Pending>> {
+        let mut tx = self.connection.begin().await?;
+        let settled = settle(&mut tx, self.owner, delivered).await?;
+        let pending =
+            pending_table::read(&mut tx, self.owner, self.first_shard, BATCH_ROWS_MAX).await?;
+        if settled == 0 && !pending.is_empty() {
+            owner_table::beat(&mut tx, self.owner).await?;
+        }
+        tx.commit().await?;
+        failpoint::at!("relay.settled");
         self.first_shard = next_shard(&pending);
-        let mut keys = HashSet::new();
-        let firsts: HashSet<u64> = pending
-            .iter()
-            .filter(|event| keys.insert(event.aggregate_id.as_str()))
-            .map(|event| event.id)
-            .collect();
-        Ok(pending
-            .into_iter()
-            .filter(|event| firsts.contains(&event.id))
-            .collect())
+        Ok(first_of_each_key(pending))
     }
 
-    /// Takes the pointers of delivered events away, those of shards still owned.
     async fn settle(&mut self, delivered: &[Delivery]) -> sqlx::Result<()> {
         if delivered.is_empty() {
             return Ok(());
         }
         let mut tx = self.connection.begin().await?;
-        let owned = owner_table::lock_owned(&mut tx, self.owner).await?;
-        failpoint::at!("relay.locked");
-        let kept: Vec<Delivery> = delivered
-            .iter()
-            .copied()
-            .filter(|report| owned.contains(&report.shard))
-            .collect();
-        if !kept.is_empty() {
-            pending_table::settle(&mut tx, &kept, Utc::now()).await?;
-        }
-        failpoint::at!("relay.deleted");
-        tx.commit().await?;
-        metrics::counter!("outbox_events_sent_total").increment(delivered.len() as u64);
-        Ok(())
+        settle(&mut tx, self.owner, delivered).await?;
+        tx.commit().await
     }
+}
+
+/// Takes the pointers of delivered events away, those of shards still owned, and gives their number.
+async fn settle(
+    tx: &mut MySqlConnection,
+    owner: Uuid,
+    delivered: &[Delivery],
+) -> sqlx::Result<usize> {
+    if delivered.is_empty() {
+        return Ok(0);
+    }
+    let owned = owner_table::lock_owned(tx, owner).await?;
+    failpoint::at!("relay.locked");
+    let kept: Vec<Delivery> = delivered
+        .iter()
+        .copied()
+        .filter(|report| owned.contains(&report.shard))
+        .collect();
+    if !kept.is_empty() {
+        pending_table::settle(tx, &kept, Utc::now()).await?;
+    }
+    failpoint::at!("relay.deleted");
+    metrics::counter!("outbox_events_sent_total").increment(delivered.len() as u64);
+    Ok(kept.len())
+}
+
+/// The first pending event of each key, so that an event is only sent once the one before it is
+/// acknowledged.
+fn first_of_each_key(pending: Vec<Pending>) -> Vec<Pending> {
+    let mut keys = HashSet::new();
+    let mut first = |event: &Pending| keys.insert(event.aggregate_id.clone());
+    pending.into_iter().filter(|event| first(event)).collect()
 }
 
 /// Where the next batch begins: after the last shard of a full one, so that no shard starves.

@@ -84,18 +84,31 @@ pub async fn finish(
     Ok(())
 }
 
-/// The stored reply of a key; `None` when it was never used or its reply was purged.
+/// The stored reply of a key, to be repeated once the caller's transaction is committed; `None` when
+/// it was never used or its reply was purged.
+///
+/// The reply may have been committed a moment ago and not be on disk yet, and a crash would take
+/// back what was repeated. Counting the repetition is a change that is committed after it, and so
+/// waits for it.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn find(db: &mut MySqlConnection, claim: &Claim) -> sqlx::Result<Option<Stored>> {
+pub async fn repeat(tx: &mut MySqlConnection, claim: &Claim) -> sqlx::Result<Option<Stored>> {
+    sqlx::query!(
+        "UPDATE idem_response_cache SET replays = replays + 1
+          WHERE merchant_id = ? AND idem_key = ?",
+        claim.merchant_id,
+        claim.key.as_str(),
+    )
+    .execute(&mut *tx)
+    .await?;
     let row = sqlx::query!(
         r#"SELECT fingerprint, status AS "status!", body AS "body!" FROM idem_response_cache
             WHERE merchant_id = ? AND idem_key = ?"#,
         claim.merchant_id,
         claim.key.as_str(),
     )
-    .fetch_optional(db)
+    .fetch_optional(tx)
     .await?;
     row.map(|row| {
         let fingerprint = <[u8; 32]>::try_from(row.fingerprint)

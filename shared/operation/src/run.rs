@@ -57,8 +57,8 @@ async fn stored(
     replayed: bool,
 ) -> Result<Answer, Problem> {
     let claim = command.claim.clone();
-    let found: sqlx::Result<_> = db::session(pool, |db| {
-        Box::pin(async move { idem_table::find(db, &claim).await })
+    let found: sqlx::Result<_> = db::transaction(pool, |tx| {
+        Box::pin(async move { idem_table::repeat(tx, &claim).await })
     })
     .await;
     match found {

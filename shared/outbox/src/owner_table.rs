@@ -27,6 +27,21 @@ pub async fn take_over(session: &mut MySqlConnection, owner: Uuid) -> sqlx::Resu
     Ok(done.rows_affected())
 }
 
+/// Writes something in the caller's transaction, so that its commit waits until everything it has
+/// read is on disk.
+///
+/// # Errors
+/// Those of the database.
+pub async fn beat(tx: &mut MySqlConnection, owner: Uuid) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE outbox_owner SET beats = beats + 1 WHERE owner = ? LIMIT 1",
+        owner
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// The shards that are still `owner`'s, locked for the rest of the caller's transaction.
 ///
 /// # Errors
