@@ -1,0 +1,90 @@
+//! Proves the books: payments = ledger = outbox = topics = stored replies.
+//!
+//! Everything is held against the events: each payment's are folded anew, by rules written for this
+//! purpose, and the other tables and the topics must say the same. The database is read in one
+//! snapshot, so that an audit can run while payments go on.
+
+mod events;
+mod fold;
+mod ledger;
+mod outbox_rows;
+mod payments;
+mod replies;
+mod report;
+mod snapshot;
+mod topics;
+
+use std::{collections::HashMap, env, time::Duration};
+
+use anyhow::Context;
+use uuid::Uuid;
+
+pub use report::{Check, EXAMPLES_MAX, Report};
+
+use crate::{events::Known, snapshot::Snapshot};
+
+/// How old a pending event may be, unless the options say otherwise.
+pub const PENDING_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where the books are.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// URL of the payment database, of a user who may read every table.
+    pub database_url: String,
+    /// Kafka's `host:port`, separated by commas.
+    pub brokers: String,
+}
+
+impl Sources {
+    /// From `DATABASE_URL_ADMIN` and `KAFKA_BROKERS`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing.
+    pub fn from_env() -> anyhow::Result<Self> {
+        let variable = |name: &str| env::var(name).with_context(|| format!("{name} is not set"));
+        Ok(Self {
+            database_url: variable("DATABASE_URL_ADMIN")?,
+            brokers: variable("KAFKA_BROKERS")?,
+        })
+    }
+}
+
+/// How strict the audit is.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How old an event may be that no topic has yet.
+    pub pending_within: Duration,
+    /// Stands before the name of every topic.
+    pub topic_prefix: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pending_within: PENDING_WITHIN,
+            topic_prefix: String::new(),
+        }
+    }
+}
+
+/// What the events say, by payment; the index is `seq` − 1. About 150 bytes per event.
+pub(crate) type Books = HashMap<Uuid, Vec<Known>>;
+
+/// Carries every check out.
+///
+/// # Errors
+/// When database or broker cannot be read.
+pub async fn audit(sources: &Sources, options: &Options) -> anyhow::Result<Report> {
+    let mut snapshot = Snapshot::open(&sources.database_url).await?;
+    let (mut books, events) = events::check(&mut snapshot).await?;
+    let mut checks = vec![
+        events,
+        payments::check(&mut snapshot, &books).await?,
+        ledger::check(&mut snapshot, &books).await?,
+        outbox_rows::check(&mut snapshot, &mut books, options).await?,
+        replies::check(&mut snapshot, &books).await?,
+    ];
+    snapshot.close().await?;
+    checks.push(topics::check(sources, options, books).await?);
+    Ok(Report { checks })
+}

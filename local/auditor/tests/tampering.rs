@@ -1,0 +1,355 @@
+//! Sound books pass, and a row changed by hand in any table or topic is found. The books are copies
+//! of a few real payments, in a database and topics of their own.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::env;
+
+use auditor::{Options, Report, Sources, audit};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    message::{Header, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord},
+};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
+use testbed::{Testbed, WAIT_MAX, fresh};
+
+const TABLES: [&str; 6] = [
+    "payment",
+    "ledger_entry",
+    "outbox_event",
+    "outbox_pending",
+    "outbox_delivery",
+    "idem_response_cache",
+];
+const TOPICS: [&str; 5] = [
+    "payment.authorized",
+    "payment.captured",
+    "payment.refunded",
+    "payment.voided",
+    "payment.expired",
+];
+
+/// What is done to a table, and the check that must find it.
+const TAMPERINGS: [(&str, &str); 26] = [
+    (
+        "payments",
+        "UPDATE payment SET status = 'REFUNDED' WHERE status = 'COMPLETED'",
+    ),
+    (
+        "payments",
+        "UPDATE payment SET refunded_amount = refunded_amount - 1 WHERE refunded_amount > 0",
+    ),
+    (
+        "payments",
+        "UPDATE payment SET version = version + 1 LIMIT 1",
+    ),
+    (
+        "payments",
+        "UPDATE payment SET order_id = 'another' LIMIT 1",
+    ),
+    ("payments", "DELETE FROM payment LIMIT 1"),
+    (
+        "payments",
+        "INSERT INTO payment SELECT UNHEX(MD5('x')), merchant_id, 'added', status, amount, currency, captured_amount, refunded_amount, captured_seq, description, customer, metadata, version, created_at, updated_at, expires_at FROM payment LIMIT 1",
+    ),
+    (
+        "ledger",
+        "UPDATE ledger_entry SET amount = amount + 1 LIMIT 1",
+    ),
+    (
+        "ledger",
+        "UPDATE ledger_entry SET credit_account = 'memo:hold' WHERE debit_account = 'asset:network-receivable' LIMIT 1",
+    ),
+    (
+        "ledger",
+        "UPDATE ledger_entry SET reverses_seq = 1 WHERE reverses_seq IS NOT NULL LIMIT 1",
+    ),
+    ("ledger", "UPDATE ledger_entry SET currency = 'USD' LIMIT 1"),
+    ("ledger", "DELETE FROM ledger_entry LIMIT 1"),
+    (
+        "ledger",
+        "INSERT INTO ledger_entry SELECT subject_id, seq, 9, merchant_id, debit_account, credit_account, amount, currency, NULL, NULL, posted_at FROM ledger_entry LIMIT 1",
+    ),
+    (
+        "events",
+        "UPDATE outbox_event SET payload = REPLACE(payload, '\"amount\":10000', '\"amount\":10001') WHERE agg_seq = 1 LIMIT 1",
+    ),
+    (
+        "events",
+        "UPDATE outbox_event SET agg_seq = 7 WHERE agg_seq = 2 LIMIT 1",
+    ),
+    (
+        "events",
+        "UPDATE outbox_event SET type = 'payment.voided' WHERE agg_seq = 2 LIMIT 1",
+    ),
+    (
+        "events",
+        "DELETE FROM outbox_event WHERE agg_seq = 1 LIMIT 1",
+    ),
+    (
+        "events",
+        "INSERT INTO outbox_event SELECT id + 1000000, event_id, aggregatetype, aggregateid, agg_seq + 1, type, payload, headers, request, created FROM outbox_event WHERE agg_seq = 3 LIMIT 1",
+    ),
+    (
+        "outbox",
+        "INSERT INTO outbox_pending SELECT 1, id FROM outbox_delivery LIMIT 1",
+    ),
+    ("outbox", "INSERT INTO outbox_pending VALUES (1, 999999999)"),
+    ("outbox", "DELETE FROM outbox_delivery LIMIT 1"),
+    (
+        "outbox",
+        "INSERT INTO outbox_delivery SELECT 999999999, kafka_partition, kafka_offset, delivered_at FROM outbox_delivery LIMIT 1",
+    ),
+    (
+        "topics",
+        "UPDATE outbox_delivery SET kafka_offset = kafka_offset + 1 LIMIT 1",
+    ),
+    (
+        "replies",
+        "UPDATE idem_response_cache SET body = REPLACE(body, '10000', '10001') WHERE status = 200 LIMIT 1",
+    ),
+    (
+        "replies",
+        "UPDATE idem_response_cache SET body = NULL LIMIT 1",
+    ),
+    (
+        "replies",
+        "DELETE FROM idem_response_cache WHERE status = 200 LIMIT 1",
+    ),
+    (
+        "replies",
+        "INSERT INTO idem_response_cache SELECT merchant_id, 'added', fingerprint, status, body, created_at, 0 FROM idem_response_cache WHERE status = 200 LIMIT 1",
+    ),
+];
+
+/// A record as it was written: key, topic, value, and its place in time.
+#[derive(Clone)]
+struct Written {
+    topic: String,
+    key: String,
+    value: String,
+}
+
+/// Books of their own.
+struct Books {
+    database: String,
+    merchant: String,
+    payments: Vec<String>,
+    db: MySqlConnection,
+}
+
+#[tokio::test]
+async fn every_tampering_is_found_by_the_check_that_looks_there() {
+    let mut books = Books::copy().await;
+    let records = books.records().await;
+    let prefix = books.publish(&records).await;
+    let report = books.audit(&prefix).await;
+    assert!(report.holds(), "{report}");
+
+    for (check, statement) in TAMPERINGS {
+        let done = books.db.execute(statement).await.unwrap();
+        assert!(done.rows_affected() > 0, "changes nothing: {statement}");
+        let report = books.audit(&prefix).await;
+        assert!(violated(&report).contains(&check), "{statement}\n{report}");
+        books.fill().await;
+        books.deliver(&records).await;
+    }
+
+    let mut twice = records.clone();
+    twice.push(records[0].clone());
+    let prefix = books.publish(&twice).await;
+    let report = books.audit(&prefix).await;
+    assert!(report.holds(), "an event may be there twice: {report}");
+
+    let mut missing = records.clone();
+    missing.pop();
+    let mut altered = records.clone();
+    altered[0].value = altered[0].value.replace("10000", "10001");
+    let mut turned = records.clone();
+    turned.swap(0, 1);
+    let mut added = records.clone();
+    added[0].key = "pay_00000000000000000000000000000000".to_owned();
+    added.extend(records.clone());
+    for tampered in [missing, altered, turned, added] {
+        let prefix = books.publish(&tampered).await;
+        books.deliver(&records).await;
+        let report = books.audit(&prefix).await;
+        assert_eq!(violated(&report), ["topics"], "{report}");
+    }
+    books.remove().await;
+}
+
+fn violated(report: &Report) -> Vec<&'static str> {
+    let violated = report.checks.iter().filter(|check| check.violations > 0);
+    violated.map(|check| check.name).collect()
+}
+
+impl Books {
+    /// Copies some payments, whose events are all on the topics, from the stack under test.
+    async fn copy() -> Self {
+        let bed = Testbed::new().await;
+        let demo = bed.caller("demo");
+        let mut payments = Vec::new();
+        for refund in [4_000, 10_000] {
+            let payment = bed.captured(10_000).await;
+            let path = format!("/payments/refund/{payment}");
+            let reply = demo.post(&path, &json!({ "amount": refund })).await;
+            assert_eq!(reply.status, 200);
+            bed.events(&payment, 3).await;
+            payments.push(payment);
+        }
+        for payment in [bed.captured(10_000).await, bed.authorized(10_000).await] {
+            bed.events(&payment, 1).await;
+            payments.push(payment);
+        }
+        bed.events(&payments[2], 2).await;
+        let url = env::var("DATABASE_URL_ADMIN").unwrap();
+        let database = fresh("audit").replace('-', "_");
+        let mut db = MySqlConnection::connect(&url).await.unwrap();
+        let create = format!("CREATE DATABASE {database}; USE {database}");
+        sqlx::raw_sql(AssertSqlSafe(create))
+            .execute(&mut db)
+            .await
+            .unwrap();
+        for table in TABLES {
+            let create = format!("CREATE TABLE {table} LIKE payment.{table}");
+            db.execute(AssertSqlSafe(create)).await.unwrap();
+        }
+        let merchant = "m-demo".to_owned();
+        let mut books = Self {
+            database,
+            merchant,
+            payments,
+            db,
+        };
+        books.fill().await;
+        books
+    }
+
+    /// Puts the rows as the stack has them.
+    async fn fill(&mut self) {
+        let ids = format!("'{}'", self.payments.join("','"));
+        let uuids = "CONCAT('pay_', LOWER(HEX(payment_id)))";
+        let events = format!("SELECT id FROM payment.outbox_event WHERE aggregateid IN ({ids})");
+        let keys = format!(
+            "SELECT JSON_VALUE(request, '$.idempotencyKey') FROM payment.outbox_event WHERE aggregateid IN ({ids})"
+        );
+        let merchant = &self.merchant;
+        for (table, rows) in [
+            ("payment", format!("{uuids} IN ({ids})")),
+            (
+                "ledger_entry",
+                format!("CONCAT('pay_', LOWER(HEX(subject_id))) IN ({ids})"),
+            ),
+            ("outbox_event", format!("aggregateid IN ({ids})")),
+            ("outbox_pending", format!("id IN ({events})")),
+            ("outbox_delivery", format!("id IN ({events})")),
+            (
+                "idem_response_cache",
+                format!("merchant_id = '{merchant}' AND idem_key IN ({keys})"),
+            ),
+        ] {
+            let refill = format!(
+                "TRUNCATE {table}; INSERT INTO {table} SELECT * FROM payment.{table} WHERE {rows}"
+            );
+            sqlx::raw_sql(AssertSqlSafe(refill))
+                .execute(&mut self.db)
+                .await
+                .unwrap();
+        }
+    }
+
+    /// The records that belong to the rows, in order.
+    async fn records(&mut self) -> Vec<Written> {
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT type, aggregateid, payload FROM outbox_event ORDER BY aggregateid, agg_seq",
+        )
+        .fetch_all(&mut self.db)
+        .await
+        .unwrap();
+        let written = rows.into_iter();
+        written
+            .map(|(topic, key, value)| Written { topic, key, value })
+            .collect()
+    }
+
+    /// Writes records to topics of their own, a second apart, notes where they are and gives the
+    /// topics' prefix.
+    async fn publish(&mut self, records: &[Written]) -> String {
+        let prefix = format!("{}.", fresh("audit"));
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", env::var("KAFKA_BROKERS").unwrap());
+        let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+        let names: Vec<String> = TOPICS
+            .iter()
+            .map(|topic| format!("{prefix}{topic}"))
+            .collect();
+        let topics = names.iter().map(|name| {
+            NewTopic::new(name, 1, TopicReplication::Fixed(1))
+                .set("message.timestamp.type", "CreateTime")
+        });
+        let topics: Vec<NewTopic<'_>> = topics.collect();
+        let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX));
+        for created in admin.create_topics(&topics, &options).await.unwrap() {
+            created.unwrap();
+        }
+        let producer: FutureProducer = config.create().unwrap();
+        for (second, record) in (1_i64..).zip(records) {
+            let topic = format!("{prefix}{}", record.topic);
+            let header = |key| Header {
+                key,
+                value: Some("x"),
+            };
+            let headers = OwnedHeaders::new()
+                .insert(header("ce_id"))
+                .insert(header("traceparent"));
+            let written = FutureRecord::to(&topic)
+                .key(&record.key)
+                .payload(&record.value)
+                .timestamp(1_700_000_000_000 + second * 1_000)
+                .headers(headers);
+            producer.send(written, WAIT_MAX).await.unwrap();
+        }
+        self.deliver(records).await;
+        prefix
+    }
+
+    /// Notes the place that each record has when the records are written in order.
+    async fn deliver(&mut self, records: &[Written]) {
+        for topic in TOPICS {
+            let on_it = records.iter().filter(|record| record.topic == topic);
+            for (offset, record) in (0_i64..).zip(on_it) {
+                sqlx::query(
+                    "UPDATE outbox_delivery d JOIN outbox_event e ON e.id = d.id \
+                        SET d.kafka_partition = 0, d.kafka_offset = ? WHERE e.payload = ?",
+                )
+                .bind(offset)
+                .bind(&record.value)
+                .execute(&mut self.db)
+                .await
+                .unwrap();
+            }
+        }
+    }
+
+    async fn audit(&self, topic_prefix: &str) -> Report {
+        let url = env::var("DATABASE_URL_ADMIN").unwrap();
+        let sources = Sources {
+            database_url: url.replace("/payment", &format!("/{}", self.database)),
+            brokers: env::var("KAFKA_BROKERS").unwrap(),
+        };
+        let options = Options {
+            topic_prefix: topic_prefix.to_owned(),
+            ..Options::default()
+        };
+        audit(&sources, &options).await.unwrap()
+    }
+
+    async fn remove(mut self) {
+        let drop = format!("DROP DATABASE {}", self.database);
+        self.db.execute(AssertSqlSafe(drop)).await.unwrap();
+    }
+}
