@@ -10,6 +10,9 @@ use uuid::Uuid;
 /// Largest answer of a function in bytes, as on AWS: 6 MiB and a little for the envelope.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 6_291_556;
 
+/// Longest time for the body of a caller's request to arrive.
+pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A call as its caller makes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -48,6 +51,8 @@ pub(crate) enum Failure {
     QueueFull,
     /// No instance was free in time.
     QueueWait,
+    /// The function's instances fail, and none will be there in time.
+    NoInstance,
     /// The runtime is stopping.
     Draining,
 }
@@ -123,6 +128,10 @@ impl Failure {
                 ("Sandbox.Timedout", message)
             }
             Self::Exited(reason) => ("Runtime.ExitError", reason.clone()),
+            Self::NoInstance => {
+                let message = "The runtime keeps exiting; it is started again later";
+                ("Runtime.ExitError", message.to_owned())
+            }
             Self::ResponseTooLarge => {
                 let message = format!(
                     "Response payload size exceeded maximum allowed payload size \

@@ -1,19 +1,25 @@
 //! Decides which instance takes which call, and when a call waits or is refused.
 //!
-//! One [`Dispatcher`] per function. It does no input or output and reads no clock, so every
+//! One [`Dispatcher`] for all functions. It does no input or output and reads no clock, so every
 //! decision can be tested: calls and polls meet here, each waiting on its own channel.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod budget;
+mod lane;
+mod queue;
+
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use self::budget::Budget;
+use self::lane::Lane;
+use self::queue::Waiting;
 use crate::call::{Call, Failure, Finished, Outcome};
+use crate::manifest::Priority;
 
-/// Timed-out calls an instance may still answer late; older ones are forgotten.
-const EXPIRED_KEPT_MAX: usize = 1024;
+/// Number of a function.
+pub(crate) type FunctionId = usize;
 
 /// Number of an instance, unique within its function.
 pub(crate) type InstanceId = u64;
@@ -21,10 +27,14 @@ pub(crate) type InstanceId = u64;
 /// The bounds of one function.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
+    /// How urgent its calls are.
+    pub(crate) priority: Priority,
     /// Most calls that wait.
     pub(crate) queue_max: usize,
     /// Longest wait for an instance.
     pub(crate) queue_wait: Duration,
+    /// Longest wait while the queue stands.
+    pub(crate) queue_target: Duration,
     /// Longest run of a call, from its dispatch.
     pub(crate) timeout: Duration,
     /// Whether an instance takes one call at a time.
@@ -40,28 +50,6 @@ pub(crate) struct Delivery {
     pub(crate) dispatch: u64,
     /// When the call times out.
     pub(crate) deadline: Instant,
-}
-
-/// A call on its way, as its caller sees it.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    /// Where the outcome will arrive.
-    pub(crate) finished: oneshot::Receiver<Finished>,
-    /// When to ask [`Dispatcher::expire`] next.
-    pub(crate) check_at: Instant,
-}
-
-/// What became of a call whose time may be over.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Expiry {
-    /// Nothing yet: ask again at this time.
-    Wait(Instant),
-    /// It was taken out of the queue.
-    Shed,
-    /// It is given up; this instance still works on it.
-    TimedOut(InstanceId),
-    /// Its outcome has been sent.
-    Finished,
 }
 
 /// Why an instance's request does not fit its state.
@@ -85,58 +73,30 @@ pub(crate) enum Phase {
     Ready,
 }
 
-#[derive(Debug)]
-struct Instance {
-    phase: Phase,
-    polls: Vec<Poll>,
-    running: usize,
-    expired: VecDeque<Uuid>,
-}
-
-#[derive(Debug)]
-struct Poll {
-    number: u64,
-    sender: oneshot::Sender<Delivery>,
-}
-
-#[derive(Debug)]
-struct Queued {
-    call: Call,
-    finished: oneshot::Sender<Finished>,
-    until: Instant,
-}
-
-#[derive(Debug)]
-struct Running {
-    instance: InstanceId,
-    dispatch: u64,
-    dispatched: Instant,
-    deadline: Instant,
-    finished: oneshot::Sender<Finished>,
-}
-
-/// Instances, parked polls, waiting and running calls of one function.
+/// Instances, parked polls, waiting and running calls of every function.
 #[derive(Debug)]
 pub(crate) struct Dispatcher {
-    limits: Limits,
     open: bool,
-    instances: BTreeMap<InstanceId, Instance>,
-    queue: VecDeque<Queued>,
-    running: HashMap<Uuid, Running>,
+    budget: Budget,
+    lanes: Vec<Lane>,
     counter: u64,
 }
 
 impl Dispatcher {
-    /// A dispatcher without instances.
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// A dispatcher without functions, which runs at most `in_flight_max` calls at once.
+    pub(crate) fn new(in_flight_max: Option<usize>) -> Self {
         Self {
-            limits,
             open: true,
-            instances: BTreeMap::new(),
-            queue: VecDeque::new(),
-            running: HashMap::new(),
+            budget: Budget::new(in_flight_max),
+            lanes: Vec::new(),
             counter: 0,
         }
+    }
+
+    /// Adds a function without instances.
+    pub(crate) fn register(&mut self, limits: Limits) -> FunctionId {
+        self.lanes.push(Lane::new(limits));
+        self.lanes.len() - 1
     }
 
     /// Refuses every further call; those waiting or running go on.
@@ -144,89 +104,95 @@ impl Dispatcher {
         self.open = false;
     }
 
-    /// Hands a call to a parked poll, or queues it.
+    /// Why a call with an event of so many bytes would be refused now.
+    pub(crate) fn refusal(
+        &self,
+        function: FunctionId,
+        bytes: usize,
+        now: Instant,
+    ) -> Option<Failure> {
+        if !self.open {
+            Some(Failure::Draining)
+        } else if self.is_free(function) {
+            None
+        } else {
+            self.lanes[function].refusal(bytes, now)
+        }
+    }
+
+    /// Hands a call to a parked poll, or queues it; the receiver gets its outcome.
     ///
     /// # Errors
-    /// [`Failure::Draining`] after [`Dispatcher::close`], [`Failure::QueueFull`].
-    pub(crate) fn submit(&mut self, call: Call, now: Instant) -> Result<Pending, Failure> {
-        if !self.open {
-            return Err(Failure::Draining);
+    /// [`Failure::Draining`] after [`Dispatcher::close`], [`Failure::QueueFull`],
+    /// [`Failure::NoInstance`].
+    pub(crate) fn submit(
+        &mut self,
+        function: FunctionId,
+        call: Call,
+        now: Instant,
+    ) -> Result<oneshot::Receiver<Finished>, Failure> {
+        if let Some(failure) = self.refusal(function, call.payload.len(), now) {
+            return Err(failure);
         }
-        let (sender, finished) = oneshot::channel();
-        let until = now + self.limits.queue_wait;
-        let queued = Queued {
+        let free = self.is_free(function);
+        let dispatch = self.next_number();
+        let lane = &mut self.lanes[function];
+        let (sender, receiver) = oneshot::channel();
+        let waiting = Waiting {
             call,
             finished: sender,
-            until,
+            since: now,
         };
-        let Some(queued) = self.dispatch(queued, now) else {
-            return Ok(Pending {
-                finished,
-                check_at: now + self.limits.timeout,
-            });
+        let waiting = if free {
+            lane.start(waiting, dispatch, now)
+        } else {
+            Some(waiting)
         };
-        if self.queue.len() >= self.limits.queue_max {
-            return Err(Failure::QueueFull);
+        if let Some(waiting) = waiting {
+            lane.enqueue(waiting, now);
         }
-        self.queue.push_back(queued);
-        // A call dispatched later has a later deadline than `now + timeout`.
-        Ok(Pending {
-            finished,
-            check_at: until.min(now + self.limits.timeout),
-        })
+        Ok(receiver)
     }
 
-    /// Ends the wait of a call whose time is over.
-    pub(crate) fn expire(&mut self, id: Uuid, now: Instant) -> Expiry {
-        if let Some(running) = self.running.get(&id) {
-            if running.deadline > now {
-                return Expiry::Wait(running.deadline);
-            }
-            let instance = running.instance;
-            self.running.remove(&id);
-            self.forget(instance, id);
-            return Expiry::TimedOut(instance);
+    /// Ends the waits and runs that have lasted too long, which nothing else would end; the
+    /// instances that still work on a call that was given up.
+    pub(crate) fn sweep(&mut self, now: Instant) -> Vec<(FunctionId, InstanceId)> {
+        let mut overran = Vec::new();
+        for (function, lane) in self.lanes.iter_mut().enumerate() {
+            lane.shed(now);
+            let instances = lane.time_out(now).into_iter();
+            overran.extend(instances.map(|instance| (function, instance)));
         }
-        let Some(position) = self.queue.iter().position(|queued| queued.call.id == id) else {
-            return Expiry::Finished;
-        };
-        let until = self.queue[position].until;
-        if until > now {
-            return Expiry::Wait(until.min(now + self.limits.timeout));
-        }
-        self.queue.remove(position);
-        Expiry::Shed
+        self.start_waiting(now);
+        overran
     }
 
-    /// The caller is gone: a waiting call is dropped. True if the call is running, and so still
-    /// needs somebody to watch its deadline.
-    pub(crate) fn abandon(&mut self, id: Uuid) -> bool {
-        self.queue.retain(|queued| queued.call.id != id);
-        self.running.contains_key(&id)
+    /// The caller is gone: a waiting call is dropped. True if the call is running.
+    pub(crate) fn abandon(&mut self, function: FunctionId, id: Uuid) -> bool {
+        self.lanes[function].abandon(id)
     }
 
     /// Adds an instance that has not polled yet.
-    pub(crate) fn add(&mut self, id: InstanceId) {
-        let instance = Instance {
-            phase: Phase::Starting,
-            polls: Vec::new(),
-            running: 0,
-            expired: VecDeque::new(),
-        };
-        self.instances.insert(id, instance);
+    pub(crate) fn add(&mut self, function: FunctionId, id: InstanceId) {
+        self.lanes[function].add(id);
     }
 
     /// Takes an instance out, and fails every call it was running.
-    pub(crate) fn remove(&mut self, id: InstanceId, failure: &Failure) {
-        self.instances.remove(&id);
-        for (_, lost) in self.running.extract_if(|_, running| running.instance == id) {
-            let outcome = Err(failure.clone());
-            let dispatched = Some(lost.dispatched);
-            let _caller_is_gone = lost.finished.send(Finished {
-                outcome,
-                dispatched,
-            });
-        }
+    pub(crate) fn remove(
+        &mut self,
+        function: FunctionId,
+        id: InstanceId,
+        failure: &Failure,
+        now: Instant,
+    ) {
+        self.lanes[function].remove(id, failure);
+        self.start_waiting(now);
+    }
+
+    /// An instance has failed, and the next one is started at `at`: calls that cannot be served
+    /// by then fail now.
+    pub(crate) fn restarts_at(&mut self, function: FunctionId, at: Instant) {
+        self.lanes[function].restarts_at(at);
     }
 
     /// An instance asks for a call. The number names the poll for [`Dispatcher::unpark`].
@@ -235,53 +201,27 @@ impl Dispatcher {
     /// [`Refusal::Busy`]; [`Refusal::Unknown`] if the instance has been removed.
     pub(crate) fn park(
         &mut self,
+        function: FunctionId,
         id: InstanceId,
         now: Instant,
     ) -> Result<(u64, oneshot::Receiver<Delivery>), Refusal> {
-        self.counter += 1;
-        let number = self.counter;
-        let instance = self.instances.get_mut(&id).ok_or(Refusal::Unknown)?;
-        if self.limits.sequential && instance.running > 0 {
-            return Err(Refusal::Busy);
-        }
-        let (sender, receiver) = oneshot::channel();
-        instance.phase = Phase::Ready;
-        instance.polls.push(Poll { number, sender });
-        if let Some(first) = self.queue.pop_front()
-            && let Some(first) = self.dispatch(first, now)
-        {
-            self.queue.push_front(first);
-        }
+        let number = self.next_number();
+        let receiver = self.lanes[function].park(id, number, now)?;
+        self.start_waiting(now);
         Ok((number, receiver))
     }
 
     /// A poll's connection is gone; a call sent to it but never seen by it is handed out again.
     pub(crate) fn unpark(
         &mut self,
+        function: FunctionId,
         id: InstanceId,
         number: u64,
         unseen: Option<Delivery>,
         now: Instant,
     ) {
-        if let Some(instance) = self.instances.get_mut(&id) {
-            instance.polls.retain(|poll| poll.number != number);
-        }
-        let Some(delivery) = unseen else { return };
-        let Some(running) = self.running.remove(&delivery.call.id) else {
-            return;
-        };
-        if let Some(instance) = self.instances.get_mut(&id) {
-            instance.running -= 1;
-        }
-        let until = now + self.limits.queue_wait;
-        let queued = Queued {
-            call: delivery.call,
-            finished: running.finished,
-            until,
-        };
-        if let Some(queued) = self.dispatch(queued, now) {
-            self.queue.push_front(queued);
-        }
+        self.lanes[function].unpark(id, number, unseen, now);
+        self.start_waiting(now);
     }
 
     /// Takes an instance's answer. `dispatch` is the invocation id, if the client repeats it.
@@ -291,114 +231,71 @@ impl Dispatcher {
     /// instance's call or an earlier dispatch.
     pub(crate) fn answer(
         &mut self,
+        function: FunctionId,
         instance: InstanceId,
         id: Uuid,
         dispatch: Option<u64>,
         outcome: Outcome,
+        now: Instant,
     ) -> Result<(), Refusal> {
-        let Entry::Occupied(entry) = self.running.entry(id) else {
-            return Err(self.take_expired(instance, id));
-        };
-        let running = entry.get();
-        let stale = dispatch.is_some_and(|number| number != running.dispatch);
-        if stale || running.instance != instance {
-            return Err(Refusal::Unknown);
-        }
-        let running = entry.remove();
-        if let Some(instance) = self.instances.get_mut(&instance) {
-            instance.running -= 1;
-        }
-        let dispatched = Some(running.dispatched);
-        let _caller_is_gone = running.finished.send(Finished {
-            outcome,
-            dispatched,
-        });
+        self.lanes[function].answer(instance, id, dispatch, outcome)?;
+        self.start_waiting(now);
         Ok(())
     }
 
-    /// Calls that are waiting.
-    pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
+    /// Calls of a function that are waiting.
+    pub(crate) fn queued(&self, function: FunctionId) -> usize {
+        self.lanes[function].queued()
     }
 
-    /// Calls that are running.
-    pub(crate) fn running(&self) -> usize {
-        self.running.len()
+    /// Calls of a function that are running.
+    pub(crate) fn running(&self, function: FunctionId) -> usize {
+        self.lanes[function].running()
     }
 
     /// Phase and running calls of an instance.
-    pub(crate) fn instance(&self, id: InstanceId) -> Option<(Phase, usize)> {
-        self.instances
-            .get(&id)
-            .map(|instance| (instance.phase, instance.running))
+    pub(crate) fn instance(&self, function: FunctionId, id: InstanceId) -> Option<(Phase, usize)> {
+        self.lanes[function].instance(id)
     }
 
-    /// Sends a call to the least loaded instance with a parked poll; gives it back if none has one.
-    fn dispatch(&mut self, queued: Queued, now: Instant) -> Option<Queued> {
+    /// Whether a call of this function could start at once.
+    fn is_free(&self, function: FunctionId) -> bool {
+        let lane = &self.lanes[function];
+        lane.is_free() && self.admits(lane.limits.priority)
+    }
+
+    fn admits(&self, priority: Priority) -> bool {
+        let mut running = budget::Running::default();
+        for lane in &self.lanes {
+            running[lane.limits.priority as usize] += lane.running();
+        }
+        self.budget.admits(priority, &running)
+    }
+
+    /// Starts the waiting calls that can, the most urgent first.
+    fn start_waiting(&mut self, now: Instant) {
+        for priority in Priority::MOST_URGENT_FIRST {
+            while let Some(function) = self.longest_waiting(priority)
+                && self.admits(priority)
+            {
+                let dispatch = self.next_number();
+                self.lanes[function].start_first(dispatch, now);
+            }
+        }
+    }
+
+    /// Of the functions with a call and a poll for it, the one whose call has waited longest.
+    fn longest_waiting(&self, priority: Priority) -> Option<FunctionId> {
+        let lanes = self.lanes.iter().enumerate();
+        let of_priority = lanes.filter(|(_, lane)| lane.limits.priority == priority);
+        let waiting =
+            of_priority.filter_map(|(function, lane)| Some((lane.first_since()?, function)));
+        waiting.min().map(|(_, function)| function)
+    }
+
+    fn next_number(&mut self) -> u64 {
         self.counter += 1;
-        let dispatch = self.counter;
-        let deadline = now + self.limits.timeout;
-        let id = queued.call.id;
-        let mut delivery = Delivery {
-            call: queued.call,
-            dispatch,
-            deadline,
-        };
-        while let Some((instance, poll)) = self.take_poll() {
-            let Err(returned) = poll.sender.send(delivery) else {
-                let running = Running {
-                    instance,
-                    dispatch,
-                    dispatched: now,
-                    deadline,
-                    finished: queued.finished,
-                };
-                self.running.insert(id, running);
-                if let Some(instance) = self.instances.get_mut(&instance) {
-                    instance.running += 1;
-                }
-                return None;
-            };
-            delivery = returned;
-        }
-        Some(Queued {
-            call: delivery.call,
-            ..queued
-        })
-    }
-
-    /// The most recent poll, whose connection and worker are the warmest, of the least loaded
-    /// instance.
-    fn take_poll(&mut self) -> Option<(InstanceId, Poll)> {
-        let parked = self
-            .instances
-            .iter_mut()
-            .filter(|(_, instance)| !instance.polls.is_empty());
-        let (id, instance) = parked.min_by_key(|(_, instance)| instance.running)?;
-        Some((*id, instance.polls.pop()?))
-    }
-
-    fn forget(&mut self, instance: InstanceId, id: Uuid) {
-        if let Some(instance) = self.instances.get_mut(&instance) {
-            instance.running -= 1;
-            if instance.expired.len() >= EXPIRED_KEPT_MAX {
-                instance.expired.pop_front();
-            }
-            instance.expired.push_back(id);
-        }
-    }
-
-    fn take_expired(&mut self, instance: InstanceId, id: Uuid) -> Refusal {
-        let Some(instance) = self.instances.get_mut(&instance) else {
-            return Refusal::Unknown;
-        };
-        match instance.expired.iter().position(|expired| *expired == id) {
-            Some(position) => {
-                instance.expired.remove(position);
-                Refusal::Expired
-            }
-            None => Refusal::Unknown,
-        }
+        self.counter
     }
 }
 

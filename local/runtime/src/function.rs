@@ -1,18 +1,18 @@
 //! A function: its configuration, its calls and its instances.
 
 use std::collections::BTreeMap;
+use std::mem::replace;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use crate::call::{Call, Failure, Finished, Outcome};
-use crate::dispatch::{Delivery, Dispatcher, Expiry, InstanceId, Limits, Pending, Phase, Refusal};
+use crate::dispatch::{Delivery, Dispatcher, FunctionId, InstanceId, Limits, Phase, Refusal};
 use crate::instance::Instance;
 use crate::manifest::FunctionConfig;
 use crate::metrics::FunctionMetrics;
@@ -20,8 +20,13 @@ use crate::metrics::FunctionMetrics;
 /// Region and account that stand in names; nothing is ever sent there.
 const ARN_PREFIX: &str = "arn:aws:lambda:ap-northeast-2:000000000000:function:";
 
+/// The dispatcher that all functions share.
+pub(crate) type SharedDispatcher = Arc<Mutex<Dispatcher>>;
+
 /// A function and everything that runs it.
 pub(crate) struct Function {
+    /// Its number.
+    pub(crate) id: FunctionId,
     /// Its table in the manifest.
     pub(crate) config: FunctionConfig,
     /// Its Amazon resource name.
@@ -30,7 +35,7 @@ pub(crate) struct Function {
     pub(crate) metrics: FunctionMetrics,
     /// Wakes its continuous source.
     pub(crate) wake: Notify,
-    dispatcher: Mutex<Dispatcher>,
+    dispatcher: SharedDispatcher,
     instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
     instance_counter: AtomicU64,
 }
@@ -54,22 +59,44 @@ pub(crate) struct InstanceView {
 }
 
 impl Function {
-    /// A function without instances.
-    pub(crate) fn new(config: FunctionConfig, metrics: FunctionMetrics) -> Self {
+    /// A function without instances, whose calls go through `dispatcher`.
+    pub(crate) fn new(
+        config: FunctionConfig,
+        metrics: FunctionMetrics,
+        dispatcher: SharedDispatcher,
+    ) -> Self {
         let limits = Limits {
+            priority: config.priority,
             queue_max: config.queue_max,
             queue_wait: config.queue_wait,
+            queue_target: config.queue_target,
             timeout: config.timeout,
             sequential: config.concurrency.is_none(),
         };
+        let id = locked(&dispatcher).register(limits);
         Self {
+            id,
             arn: format!("{ARN_PREFIX}{}", config.name),
             config,
             metrics,
             wake: Notify::new(),
-            dispatcher: Mutex::new(Dispatcher::new(limits)),
+            dispatcher,
             instances: Mutex::default(),
             instance_counter: AtomicU64::new(0),
+        }
+    }
+
+    /// Refuses a call before its event is made, if it would be refused anyway.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::submit`].
+    pub(crate) fn precheck(&self) -> Result<(), Failure> {
+        match self.dispatcher().refusal(self.id, 0, Instant::now()) {
+            None => Ok(()),
+            Some(failure) => {
+                self.metrics.failed(&failure);
+                Err(failure)
+            }
         }
     }
 
@@ -78,36 +105,30 @@ impl Function {
     pub(crate) async fn invoke(self: &Arc<Self>, call: Call) -> Outcome {
         let submitted = Instant::now();
         let id = call.id;
-        let submission = self.dispatcher().submit(call, submitted);
+        let submission = self.dispatcher().submit(self.id, call, submitted);
         match submission {
-            Ok(pending) => {
+            Ok(finished) => {
                 let function = Arc::clone(self);
                 let waiting = Waiting {
                     function,
                     id,
                     submitted,
-                    pending,
+                    finished,
                     watched: false,
                 };
                 waiting.outcome().await
             }
             Err(failure) => {
-                let finished = failed(failure, None);
-                self.metrics.finished(&finished, submitted);
-                finished.outcome
+                self.metrics.failed(&failure);
+                Err(failure)
             }
         }
-    }
-
-    /// Refuses every further call.
-    pub(crate) fn close(&self) {
-        self.dispatcher().close();
     }
 
     /// Calls waiting and running.
     pub(crate) fn load(&self) -> (usize, usize) {
         let dispatcher = self.dispatcher();
-        (dispatcher.queued(), dispatcher.running())
+        (dispatcher.queued(self.id), dispatcher.running(self.id))
     }
 
     /// The number of a new instance.
@@ -118,19 +139,26 @@ impl Function {
     /// Adds a started instance.
     pub(crate) fn add_instance(&self, instance: Arc<Instance>) {
         self.metrics.cold_starts.increment(1);
-        self.dispatcher().add(instance.id);
+        self.dispatcher().add(self.id, instance.id);
         locked(&self.instances).insert(instance.id, instance);
     }
 
     /// Takes an instance out and fails its calls.
     pub(crate) fn remove_instance(&self, id: InstanceId, failure: &Failure) {
         locked(&self.instances).remove(&id);
-        self.dispatcher().remove(id, failure);
+        self.dispatcher()
+            .remove(self.id, id, failure, Instant::now());
+    }
+
+    /// Tells when the next instance is started, after one has failed.
+    pub(crate) fn restarts_in(&self, pause: Duration) {
+        let at = Instant::now() + pause;
+        self.dispatcher().restarts_at(self.id, at);
     }
 
     /// Phase and running calls of an instance; `None` once it is removed.
     pub(crate) fn instance_state(&self, id: InstanceId) -> Option<(Phase, usize)> {
-        self.dispatcher().instance(id)
+        self.dispatcher().instance(self.id, id)
     }
 
     /// Waits for a call on behalf of an instance.
@@ -138,7 +166,7 @@ impl Function {
     /// # Errors
     /// As [`Dispatcher::park`].
     pub(crate) fn park(self: &Arc<Self>, instance: InstanceId) -> Result<Parked, Refusal> {
-        let (number, delivery) = self.dispatcher().park(instance, Instant::now())?;
+        let (number, delivery) = self.dispatcher().park(self.id, instance, Instant::now())?;
         Ok(Parked {
             function: Arc::clone(self),
             instance,
@@ -159,14 +187,15 @@ impl Function {
         dispatch: Option<u64>,
         outcome: Outcome,
     ) -> Result<(), Refusal> {
-        self.dispatcher().answer(instance, id, dispatch, outcome)
+        self.dispatcher()
+            .answer(self.id, instance, id, dispatch, outcome, Instant::now())
     }
 
     /// The instances as `ps` shows them.
     pub(crate) fn instances(&self) -> Vec<InstanceView> {
         let dispatcher = self.dispatcher();
         let view = |instance: &Arc<Instance>| {
-            let (phase, in_flight) = dispatcher.instance(instance.id)?;
+            let (phase, in_flight) = dispatcher.instance(self.id, instance.id)?;
             let state = match phase {
                 Phase::Starting => "starting",
                 Phase::Ready => "ready",
@@ -188,7 +217,7 @@ impl Function {
     }
 
     /// What a timeout means for the instance: one at a time, it is stuck, so it is replaced.
-    fn instance_overran(&self, id: InstanceId) {
+    pub(crate) fn instance_overran(&self, id: InstanceId) {
         if self.config.concurrency.is_none()
             && let Some(instance) = locked(&self.instances).get(&id)
         {
@@ -198,7 +227,7 @@ impl Function {
 }
 
 /// No code panics while it holds one of these locks, so a poisoned one is as good as any.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -207,66 +236,42 @@ struct Waiting {
     function: Arc<Function>,
     id: Uuid,
     submitted: Instant,
-    pending: Pending,
+    finished: oneshot::Receiver<Finished>,
     /// Nobody need take over when this is dropped.
     watched: bool,
 }
 
 impl Waiting {
     async fn outcome(mut self) -> Outcome {
-        let finished = self.finished().await;
+        let received = (&mut self.finished).await;
         self.watched = true;
+        // The sender is dropped unsent only together with the whole dispatcher.
+        let finished = received.unwrap_or(Finished {
+            outcome: Err(Failure::Draining),
+            dispatched: None,
+        });
         self.function.metrics.finished(&finished, self.submitted);
         finished.outcome
-    }
-
-    async fn finished(&mut self) -> Finished {
-        loop {
-            let received = timeout_at(self.pending.check_at.into(), &mut self.pending.finished);
-            if let Ok(finished) = received.await {
-                // The sender is dropped unsent only together with the whole function.
-                return finished.unwrap_or_else(|_| failed(Failure::Draining, None));
-            }
-            let now = Instant::now();
-            let expiry = self.function.dispatcher().expire(self.id, now);
-            match expiry {
-                Expiry::Wait(until) => self.pending.check_at = until,
-                // The outcome was sent just now, and is waiting in the channel.
-                Expiry::Finished => {}
-                Expiry::Shed => return failed(Failure::QueueWait, None),
-                Expiry::TimedOut(instance) => {
-                    self.function.instance_overran(instance);
-                    let timeout = self.function.config.timeout;
-                    return failed(Failure::TimedOut(timeout), now.checked_sub(timeout));
-                }
-            }
-        }
-    }
-}
-
-fn failed(failure: Failure, dispatched: Option<Instant>) -> Finished {
-    Finished {
-        outcome: Err(failure),
-        dispatched,
     }
 }
 
 impl Drop for Waiting {
-    /// A running call outlives its caller: a task of its own goes on watching the deadline.
+    /// A running call outlives its caller, and is still counted.
     fn drop(&mut self) {
-        if self.watched || !self.function.dispatcher().abandon(self.id) {
+        if self.watched
+            || !self
+                .function
+                .dispatcher()
+                .abandon(self.function.id, self.id)
+        {
             return;
         }
         let (_, nothing) = oneshot::channel();
-        let finished = std::mem::replace(&mut self.pending.finished, nothing);
         let orphan = Self {
             function: Arc::clone(&self.function),
             id: self.id,
             submitted: self.submitted,
-            pending: Pending {
-                finished,
-                check_at: self.pending.check_at,
-            },
+            finished: replace(&mut self.finished, nothing),
             watched: true,
         };
         tokio::spawn(orphan.outcome());
@@ -298,9 +303,13 @@ impl Drop for Parked {
         if !self.over {
             let unseen = self.delivery.try_recv().ok();
             let now = Instant::now();
-            self.function
-                .dispatcher()
-                .unpark(self.instance, self.number, unseen, now);
+            self.function.dispatcher().unpark(
+                self.function.id,
+                self.instance,
+                self.number,
+                unseen,
+                now,
+            );
         }
     }
 }

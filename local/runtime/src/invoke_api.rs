@@ -13,9 +13,10 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::call::{self, Call, Failure, RESPONSE_BYTES_MAX};
+use crate::call::{self, BODY_TIME_MAX, Call, Failure, RESPONSE_BYTES_MAX};
 use crate::function::Function;
 use crate::server::{Handle, Reply};
 use crate::trace::Trace;
@@ -146,9 +147,10 @@ fn not_found(name: &str) -> Exception {
 
 /// The event: a JSON text, or nothing, which stands for `{}` as on AWS.
 async fn read_payload(request: Request<Incoming>) -> Result<Bytes, Exception> {
-    let body = Limited::new(request.into_body(), RESPONSE_BYTES_MAX)
-        .collect()
-        .await;
+    let body = Limited::new(request.into_body(), RESPONSE_BYTES_MAX).collect();
+    let body = timeout(BODY_TIME_MAX, body)
+        .await
+        .unwrap_or_else(|elapsed| Err(elapsed.into()));
     let payload = body.map_err(|error| unreadable(&*error))?.to_bytes();
     if payload.is_empty() {
         return Ok(Bytes::from_static(b"{}"));

@@ -3,12 +3,14 @@
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::function::Function;
 use crate::instance::Instance;
@@ -19,29 +21,77 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// that stands still cannot stop the functions.
 const LINES_WAITING_MAX: usize = 8192;
 
-/// Where lines go.
+/// Longest wait at the end for the last lines to be written.
+const LAST_LINES_WAIT: Duration = Duration::from_millis(500);
+
+/// Where lines go. Whoever writes to it never waits.
 #[derive(Clone)]
 pub(crate) struct LogSink(mpsc::Sender<Vec<u8>>);
 
-/// Starts the thread that writes to standard output.
-///
-/// # Errors
-/// If no thread can be started.
-pub(crate) fn start_writer() -> io::Result<LogSink> {
-    let (sender, receiver) = mpsc::channel(LINES_WAITING_MAX);
-    thread::Builder::new()
-        .name("log-writer".to_owned())
-        .spawn(move || write(receiver))?;
-    Ok(LogSink(sender))
+impl LogSink {
+    /// Hands over a whole line; false if it had to be dropped.
+    fn send(&self, line: Vec<u8>) -> bool {
+        self.0.try_send(line).is_ok()
+    }
 }
 
-/// Writes until every sink is gone. Standard output closed early is no reason to stop reading:
-/// the instances would block.
+/// One write is one line, as `tracing_subscriber` writes them.
+impl Write for LogSink {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let _dropped = self.send(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The thread that writes to standard output.
+pub(crate) struct LogWriter {
+    /// What it writes.
+    pub(crate) sink: LogSink,
+    ended: oneshot::Receiver<()>,
+}
+
+impl LogWriter {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub(crate) fn start() -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel(LINES_WAITING_MAX);
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || {
+                write(receiver);
+                drop(end);
+            })?;
+        Ok(Self {
+            sink: LogSink(sender),
+            ended,
+        })
+    }
+
+    /// Writes what is left, unless nobody reads it.
+    pub(crate) async fn finish(self) {
+        // An empty line is the last.
+        self.sink.send(Vec::new());
+        let _given_up = timeout(LAST_LINES_WAIT, self.ended).await;
+    }
+}
+
+/// Writes until an empty line. Standard output closed early is no reason to stop reading: the
+/// instances would block.
 fn write(mut lines: mpsc::Receiver<Vec<u8>>) {
-    while let Some(first) = lines.blocking_recv() {
+    let mut last = false;
+    while !last && let Some(first) = lines.blocking_recv() {
+        last = first.is_empty();
         let mut output = BufWriter::new(io::stdout().lock());
         let mut written = output.write_all(&first);
         while let Ok(line) = lines.try_recv() {
+            last |= line.is_empty();
             written = written.and_then(|()| output.write_all(&line));
         }
         let _closed = written.and_then(|()| output.flush());
@@ -74,7 +124,7 @@ pub(crate) async fn pump(
         }
         let json = attributed(text, &function.config.name, &instance.name)
             .unwrap_or_else(|| wrapped(text, level, &function.config.name, &instance.name));
-        if sink.0.try_send(json).is_err() {
+        if !sink.send(json) {
             function.metrics.log_dropped.increment(1);
         }
     }

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::logs::{LogSink, LogWriter};
 use crate::manifest::Manifest;
 use crate::serve::{Addresses, serve};
 
@@ -99,7 +100,9 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
+/// One thread does all the work but writing logs: it is hardly ever busy for long, and handing a
+/// request from thread to thread would cost more than serving it.
+#[tokio::main(flavor = "current_thread")]
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve {
@@ -109,16 +112,16 @@ async fn run(command: Command) -> anyhow::Result<()> {
             admin,
         } => {
             let manifest = Manifest::read(&manifest)?;
-            start_logging();
-            serve(
-                manifest,
-                Addresses {
-                    http,
-                    invoke,
-                    admin,
-                },
-            )
-            .await
+            let addresses = Addresses {
+                http,
+                invoke,
+                admin,
+            };
+            let writer = LogWriter::start()?;
+            start_logging(writer.sink.clone());
+            let served = serve(manifest, addresses, &writer.sink).await;
+            writer.finish().await;
+            served
         }
         Command::Check { manifest } => {
             let functions = Manifest::read(&manifest)?.functions.len();
@@ -145,12 +148,13 @@ fn print(text: &[u8]) -> anyhow::Result<()> {
     Ok(std::io::stdout().write_all(text)?)
 }
 
-/// JSON lines on standard output, the same shape as the functions'.
-fn start_logging() {
+/// JSON lines, the same shape as the functions'.
+fn start_logging(sink: LogSink) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_env_filter(filter)
+        .with_writer(move || sink.clone())
         .init();
 }

@@ -61,6 +61,7 @@ pub(crate) struct FunctionMetrics {
     bad_responses: Counter,
     queue_full: Counter,
     queue_waits: Counter,
+    no_instance: Counter,
     draining: Counter,
     start: Histogram,
     /// Instances started.
@@ -98,6 +99,7 @@ impl FunctionMetrics {
             bad_responses: errors("bad-response"),
             queue_full: throttles("queue-full"),
             queue_waits: throttles("queue-wait"),
+            no_instance: throttles("no-instance"),
             draining: throttles("draining"),
             start: seconds("lambda_start_seconds"),
             cold_starts: plain("lambda_cold_starts_total"),
@@ -132,7 +134,8 @@ impl FunctionMetrics {
         self.start.record(after);
     }
 
-    fn failed(&self, failure: &Failure) {
+    /// Counts a failure.
+    pub(crate) fn failed(&self, failure: &Failure) {
         let counter = match failure {
             Failure::Function(_) => &self.function_errors,
             Failure::TimedOut(_) => &self.timeouts,
@@ -140,6 +143,7 @@ impl FunctionMetrics {
             Failure::ResponseTooLarge => &self.oversize,
             Failure::QueueFull => &self.queue_full,
             Failure::QueueWait => &self.queue_waits,
+            Failure::NoInstance => &self.no_instance,
             Failure::Draining => &self.draining,
         };
         counter.increment(1);

@@ -37,6 +37,7 @@ const LAST_LINES_WAIT: Duration = Duration::from_millis(200);
 /// leaves them open while it works.
 const INSTANCE: Bounds = Bounds {
     connections_max: 4096,
+    per_ip_max: 4096,
     patient: true,
 };
 const REGION: &str = "ap-northeast-2";
@@ -72,6 +73,7 @@ pub(crate) async fn supervise(function: Arc<Function>, sink: LogSink, stop: Canc
         if started.elapsed() >= SETTLED_AFTER {
             backoff = BACKOFF_MIN;
         }
+        function.restarts_in(backoff);
         let _stopping = timeout(backoff, stop.cancelled()).await;
         backoff = BACKOFF_MAX.min(backoff * 2);
     }
@@ -251,8 +253,8 @@ fn environment(config: &FunctionConfig, instance: &Instance) -> Vec<(String, Str
 
 /// Becomes `command`, bound to die with the process `parent`, and without a way to more rights.
 ///
-/// The kernel sends the signal when the thread that started this process ends; the runtime
-/// starts processes on its worker threads, which live as long as it does.
+/// The kernel sends the signal when the thread that started this process ends, which is the
+/// runtime's only one.
 ///
 /// # Errors
 /// Returns only if the command cannot be run, or `parent` is gone already.

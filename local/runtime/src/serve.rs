@@ -2,38 +2,45 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
 use http::HeaderValue;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
-use crate::function::Function;
-use crate::gateway::{Gateway, Router, Target};
+use crate::dispatch::Dispatcher;
+use crate::function::{Function, SharedDispatcher, locked};
+use crate::gateway::{Gateway, Target};
 use crate::invoke_api::InvokeApi;
 use crate::logs::LogSink;
-use crate::manifest::{Manifest, Route};
+use crate::manifest::{Manifest, Route, RouteTable};
 use crate::metrics::Registry;
 use crate::server::{self, Bounds};
 use crate::wakes::Wakes;
-use crate::{logs, process, sources};
+use crate::{manifest, process, sources};
 
 /// Longest wait at the end for requests in progress.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How often the histograms are tidied.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
-/// Bounds of the addresses that clients connect to.
-const CLIENTS: Bounds = Bounds {
-    connections_max: 8192,
+/// How often calls are looked at that wait or run too long.
+const SWEEP_EVERY: Duration = Duration::from_millis(20);
+/// Bounds of the addresses that only programs of this machine connect to.
+const OPERATORS: Bounds = Bounds {
+    connections_max: 1024,
+    per_ip_max: 1024,
     patient: false,
 };
+/// File descriptors kept for other things than HTTP connections: the other addresses, instances.
+const DESCRIPTORS_KEPT: u64 = 4096;
 const HEALTH: &[u8] = br#"{"status":"ok"}"#;
 
 /// Where the runtime listens.
@@ -50,45 +57,55 @@ pub(crate) struct Addresses {
 /// The functions, by name.
 type Functions = BTreeMap<String, Arc<Function>>;
 
-/// Runs the functions of `manifest` until SIGTERM or SIGINT.
+/// Runs the functions of `manifest` until SIGTERM or SIGINT; `sink` gets what they log.
 ///
 /// # Errors
 /// If an address is taken or a static file cannot be read; before any function has started.
-pub(crate) async fn serve(manifest: Manifest, addresses: Addresses) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    manifest: Manifest,
+    addresses: Addresses,
+    sink: &LogSink,
+) -> anyhow::Result<()> {
     let http = listen(addresses.http, "--http").await?;
     let invoke = listen(addresses.invoke, "--invoke").await?;
     let admin = listen(addresses.admin, "--admin").await?;
-    // Port 0 asks for any free port: tell which it became.
-    let bound = [&http, &invoke, &admin].map(TcpListener::local_addr);
     let registry = Arc::new(Registry::new()?);
-    let functions = functions(&manifest, &registry);
+    let dispatcher = Arc::new(Mutex::new(Dispatcher::new(manifest.gateway.in_flight_max)));
+    let functions = functions(&manifest, &registry, &dispatcher);
+    announce([&http, &invoke, &admin], functions.len())?;
+    let bounds = client_bounds(&manifest.gateway)?;
     let wakes = Wakes::of(functions.values());
-    let router = Router::new(targets(&manifest, &functions)?)?;
-    let gateway = Arc::new(Gateway::new(router, manifest.gateway, wakes.clone()));
+    let (routes, _) = RouteTable::build(targets(&manifest, &functions)?.into_iter())?;
+    let gateway = Arc::new(Gateway::new(routes, manifest.gateway, wakes.clone()));
     let invoke_api = Arc::new(InvokeApi::new(functions.clone(), wakes));
     let admin_api = Arc::new(Admin::new(functions.clone(), Arc::clone(&registry)));
 
     let stop = Stop::default();
+    let until = || stop.clients.clone();
     let mut clients = JoinSet::new();
-    clients.spawn(server::serve(http, CLIENTS, stop.clients.clone(), gateway));
-    clients.spawn(server::serve(
-        invoke,
-        CLIENTS,
-        stop.clients.clone(),
-        invoke_api,
-    ));
-    let operators = tokio::spawn(server::serve(admin, CLIENTS, stop.all.clone(), admin_api));
-    let tidying = tokio::spawn(tidy(registry));
+    clients.spawn(server::serve(http, bounds, until(), gateway));
+    clients.spawn(server::serve(invoke, OPERATORS, until(), invoke_api));
     start_sources(&functions, &stop, &mut clients);
-    let instances = start_instances(&functions, &logs::start_writer()?, &stop.all);
-    announce(bound, functions.len())?;
+    // Ended when dropped.
+    let mut others = JoinSet::new();
+    others.spawn(server::serve(admin, OPERATORS, stop.all.clone(), admin_api));
+    others.spawn(tidy(registry));
+    others.spawn(sweep(Arc::clone(&dispatcher), functions.clone()));
+    let instances = start_instances(&functions, sink, &stop.all);
 
     await_signal().await?;
-    drain(&functions, &stop, clients).await;
+    drain(&stop, clients).await;
+    locked(&dispatcher).close();
     stop.all.cancel();
     instances.join_all().await;
-    operators.abort();
-    tidying.abort();
+    Ok(())
+}
+
+/// Port 0 asks for any free port: tells which it became.
+fn announce(listeners: [&TcpListener; 3], functions: usize) -> anyhow::Result<()> {
+    let [http, invoke, admin] = listeners.map(TcpListener::local_addr);
+    let (http, invoke, admin) = (http?, invoke?, admin?);
+    tracing::info!(%http, %invoke, %admin, "serving {functions} functions");
     Ok(())
 }
 
@@ -101,30 +118,37 @@ struct Stop {
     all: CancellationToken,
 }
 
-fn announce(bound: [std::io::Result<SocketAddr>; 3], functions: usize) -> anyhow::Result<()> {
-    let [http, invoke, admin] = bound;
-    let (http, invoke, admin) = (http?, invoke?, admin?);
-    tracing::info!(%http, %invoke, %admin, "serving {functions} functions");
-    Ok(())
-}
-
 async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.with_context(|| format!("cannot listen on {address}; {option} takes another address"))
 }
 
-fn functions(manifest: &Manifest, registry: &Registry) -> Functions {
-    let function = |(name, config): (&String, _)| {
-        (
-            name.clone(),
-            Arc::new(Function::new(config, registry.function(name))),
-        )
-    };
-    manifest
-        .functions
-        .iter()
-        .map(|(name, config)| function((name, config.clone())))
-        .collect()
+/// As many connections as the manifest allows and the file descriptors suffice for. The
+/// functions inherit the raised limit.
+fn client_bounds(gateway: &manifest::Gateway) -> anyhow::Result<Bounds> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    let possible = hard.saturating_sub(DESCRIPTORS_KEPT).max(hard / 2);
+    let possible = usize::try_from(possible).unwrap_or(usize::MAX);
+    let wanted = gateway.connections_max;
+    if possible < wanted {
+        tracing::warn!("{hard} file descriptors allow {possible} connections, not {wanted}");
+    }
+    Ok(Bounds {
+        connections_max: wanted.min(possible),
+        per_ip_max: gateway.connections_per_ip_max,
+        patient: false,
+    })
+}
+
+fn functions(manifest: &Manifest, registry: &Registry, dispatcher: &SharedDispatcher) -> Functions {
+    let mut functions = Functions::new();
+    for (name, config) in &manifest.functions {
+        let metrics = registry.function(name);
+        let function = Function::new(config.clone(), metrics, Arc::clone(dispatcher));
+        functions.insert(name.clone(), Arc::new(function));
+    }
+    functions
 }
 
 fn targets(manifest: &Manifest, functions: &Functions) -> anyhow::Result<Vec<(Route, Target)>> {
@@ -198,6 +222,19 @@ async fn tidy(registry: Arc<Registry>) {
     }
 }
 
+async fn sweep(dispatcher: SharedDispatcher, functions: Functions) {
+    let mut ticks = interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let now = ticks.tick().await;
+        let overran = locked(&dispatcher).sweep(now.into());
+        for (id, instance) in overran {
+            let function = functions.values().find(|function| function.id == id);
+            function.inspect(|function| function.instance_overran(instance));
+        }
+    }
+}
+
 async fn await_signal() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -210,7 +247,7 @@ async fn await_signal() -> anyhow::Result<()> {
 
 /// Lets what is in progress finish: requests and sources first, which leaves no call behind but
 /// those whose callers have gone.
-async fn drain(functions: &Functions, stop: &Stop, mut clients: JoinSet<()>) {
+async fn drain(stop: &Stop, mut clients: JoinSet<()>) {
     tracing::info!("stopping: waiting for requests in progress");
     stop.clients.cancel();
     let finished = timeout(DRAIN_MAX, async {
@@ -218,8 +255,5 @@ async fn drain(functions: &Functions, stop: &Stop, mut clients: JoinSet<()>) {
     });
     if finished.await.is_err() {
         tracing::warn!("requests were still in progress after {DRAIN_MAX:?}");
-    }
-    for function in functions.values() {
-        function.close();
     }
 }

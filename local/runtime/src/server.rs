@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::{Abortable, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -15,12 +17,14 @@ use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::task::coop::unconstrained;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+mod crowd;
 mod pace;
 
+use self::crowd::Crowd;
 use self::pace::{Pace, Paced};
 
 /// What every server here answers.
@@ -39,15 +43,21 @@ pub(crate) trait Handle: Send + Sync + 'static {
 /// Pause after a failed accept: the process is out of file descriptors, and nothing tells when
 /// one is free again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// How often a connection's pace is looked at.
+/// Largest head in bytes, and most bytes of a body read at once: what a slow client can make a
+/// connection hold.
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// How often slow clients are looked for.
 const PACE_CHECK: Duration = Duration::from_secs(1);
 
 /// The bounds of one server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Most connections at once; more wait to be accepted.
+    /// Most connections at once.
     pub(crate) connections_max: usize,
-    /// Whether clients may be slow: no bound on heads and idle connections.
+    /// Most connections of one address.
+    pub(crate) per_ip_max: usize,
+    /// Whether clients may be slow: no bound on heads, replies and idle connections, and too many
+    /// wait to be accepted.
     pub(crate) patient: bool,
 }
 
@@ -60,26 +70,45 @@ pub(crate) async fn serve<H: Handle>(
     stop: CancellationToken,
     handler: Arc<H>,
 ) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener), if connections.len() < bounds.connections_max => accepted,
-            Some(_) = connections.join_next() => continue,
-            () = stop.cancelled() => break,
-        };
-        let (stream, peer) = accepted;
-        let connection = Connection {
-            peer,
-            patient: bounds.patient,
-            handler: Arc::clone(&handler),
-        };
-        connections.spawn(connection.serve(stream, stop.clone()));
+    let mut listener = Some(listener);
+    // One task for all connections: however many clients have something to say, it yields to the
+    // instances' tasks in between, so that refusing many calls does not keep others from ending.
+    let mut connections = FuturesUnordered::new();
+    let mut crowd = Crowd::new(bounds);
+    let mut checks = interval(PACE_CHECK);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while listener.is_some() || !crowd.is_empty() {
+        let waits = bounds.patient && crowd.is_full();
+        tokio::select! {
+            (stream, peer) = accept(listener.as_ref()), if !waits => {
+                if bounds.patient || crowd.make_room(peer.ip(), Instant::now()) {
+                    let pace = Arc::new(Pace::new());
+                    let connection = Connection {
+                        peer,
+                        patient: bounds.patient,
+                        pace: Arc::clone(&pace),
+                        handler: Arc::clone(&handler),
+                    };
+                    let (id, registration) = crowd.add(peer.ip(), pace);
+                    let served = connection.serve(stream, stop.clone());
+                    // Its place among many must not cut its turns short.
+                    let served = unconstrained(served.map(move |()| id));
+                    connections.push(Abortable::new(served, registration));
+                }
+            }
+            Some(ended) = connections.next() => if let Ok(id) = ended {
+                crowd.remove(id);
+            },
+            now = checks.tick(), if !bounds.patient => crowd.end_overdue(now.into()),
+            () = stop.cancelled(), if listener.is_some() => listener = None,
+        }
     }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+async fn accept(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
+    let Some(listener) = listener else {
+        return pending().await;
+    };
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
@@ -95,61 +124,44 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 struct Connection<H> {
     peer: SocketAddr,
     patient: bool,
+    pace: Arc<Pace>,
     handler: Arc<H>,
 }
 
 impl<H: Handle> Connection<H> {
-    /// Serves until the client ends it, is too slow, or `stop` and the request is answered.
+    /// Serves until the client ends it, or `stop` and the request is answered.
     async fn serve(self, stream: TcpStream, stop: CancellationToken) {
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let pace = Arc::new(Pace::new());
-        let mut checks = (!self.patient).then(pace_checks);
-        let service = self.service(Arc::clone(&pace));
-        let io = TokioIo::new(Paced::new(stream, Arc::clone(&pace)));
-        let mut connection = pin!(http1::Builder::new().serve_connection(io, service));
-        let mut stopping = false;
-        loop {
-            tokio::select! {
-                // How a client's connection ended is the client's business.
-                _ = connection.as_mut() => return,
-                () = tick(&mut checks) => if pace.is_overdue(Instant::now()) { return },
-                () = stop.cancelled(), if !stopping => {
-                    stopping = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
+        let io = TokioIo::new(Paced::new(stream, Arc::clone(&self.pace)));
+        let mut http = http1::Builder::new();
+        if !self.patient {
+            http.max_buf_size(BUFFER_BYTES_MAX);
         }
+        let mut connection = pin!(http.serve_connection(io, self.service()));
+        tokio::select! {
+            biased;
+            // How a client's connection ended is the client's business.
+            _ = connection.as_mut() => return,
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ended = connection.await;
     }
 
     fn service(
         self,
-        pace: Arc<Pace>,
     ) -> impl HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Send> {
         service_fn(move |request| {
-            let (handler, pace) = (Arc::clone(&self.handler), Arc::clone(&pace));
+            let (handler, pace) = (Arc::clone(&self.handler), Arc::clone(&self.pace));
             async move {
-                pace.working();
+                if !pace.working() {
+                    return pending().await;
+                }
                 let reply = handler.handle(request, self.peer).await;
-                pace.resting();
+                pace.replying();
                 Ok::<_, Infallible>(reply)
             }
         })
-    }
-}
-
-fn pace_checks() -> Interval {
-    let mut checks = interval(PACE_CHECK);
-    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    checks
-}
-
-async fn tick(checks: &mut Option<Interval>) {
-    match checks {
-        Some(checks) => {
-            checks.tick().await;
-        }
-        None => pending().await,
     }
 }

@@ -47,17 +47,16 @@ impl Trace {
 
     /// `Root=1-…;Parent=…;Sampled=…`, as `Lambda-Runtime-Trace-Id` has it.
     pub(crate) fn xray(&self) -> HeaderValue {
-        let id = self.id();
-        let (time, rest) = id.split_at(8);
         let Self {
-            parent, sampled, ..
+            id,
+            parent,
+            sampled,
         } = self;
-        let text = format!(
-            "Root=1-{time}-{rest};Parent={parent:016x};Sampled={}",
-            u8::from(*sampled)
-        );
+        let (time, rest) = (id >> 96, id & (u128::MAX >> 32));
+        let sampled = u8::from(*sampled);
+        let text = format!("Root=1-{time:08x}-{rest:024x};Parent={parent:016x};Sampled={sampled}");
         #[expect(clippy::expect_used, reason = "letters, digits and punctuation only")]
-        HeaderValue::from_str(&text).expect("a trace is plain text")
+        HeaderValue::try_from(text).expect("a trace is plain text")
     }
 
     /// The id, 32 hexadecimal digits.

@@ -4,17 +4,31 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
 
+mod overload;
+
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The only function of most tests.
+const F: FunctionId = 0;
+
+const LIMITS: Limits = Limits {
+    priority: Priority::Normal,
+    queue_max: 8,
+    queue_wait: Duration::from_secs(2),
+    queue_target: Duration::from_secs(2),
+    timeout: Duration::from_secs(5),
+    sequential: false,
+};
+
 fn dispatcher(queue_max: usize, sequential: bool) -> Dispatcher {
+    let mut dispatcher = Dispatcher::new(None);
     let limits = Limits {
         queue_max,
-        queue_wait: 2 * SECOND,
-        timeout: 5 * SECOND,
         sequential,
+        ..LIMITS
     };
-    let mut dispatcher = Dispatcher::new(limits);
-    dispatcher.add(1);
+    assert_eq!(dispatcher.register(limits), F);
+    dispatcher.add(F, 1);
     dispatcher
 }
 
@@ -31,22 +45,22 @@ const ONE: Outcome = Ok(Bytes::from_static(b"1"));
 fn call_goes_to_the_parked_poll_and_its_answer_to_the_caller() {
     let mut dispatcher = dispatcher(8, false);
     let now = Instant::now();
-    let (_, mut poll) = dispatcher.park(1, now).expect("parks");
+    let (_, mut poll) = dispatcher.park(F, 1, now).expect("parks");
     let call = call();
-    let mut pending = dispatcher.submit(call.clone(), now).expect("dispatched");
+    let mut finished = dispatcher.submit(F, call.clone(), now).expect("dispatched");
     let delivery = poll.try_recv().expect("delivered");
     assert_eq!(delivery.call.id, call.id);
     assert_eq!(delivery.deadline, now + 5 * SECOND);
-    assert_eq!(dispatcher.running(), 1);
+    assert_eq!(dispatcher.running(F), 1);
 
     assert_eq!(
-        dispatcher.answer(1, call.id, Some(delivery.dispatch), ONE),
+        dispatcher.answer(F, 1, call.id, Some(delivery.dispatch), ONE, now),
         Ok(())
     );
-    let finished = pending.finished.try_recv().expect("finished");
+    let finished = finished.try_recv().expect("finished");
     assert_eq!(finished.outcome, ONE);
     assert_eq!(finished.dispatched, Some(now));
-    assert_eq!(dispatcher.running(), 0);
+    assert_eq!(dispatcher.running(F), 0);
 }
 
 #[test]
@@ -55,12 +69,12 @@ fn waiting_call_goes_to_the_next_poll_first_come_first_served() {
     let now = Instant::now();
     let (first, second) = (call(), call());
     let _pending = [
-        dispatcher.submit(first.clone(), now).expect("queued"),
-        dispatcher.submit(second.clone(), now).expect("queued"),
+        dispatcher.submit(F, first.clone(), now).expect("queued"),
+        dispatcher.submit(F, second.clone(), now).expect("queued"),
     ];
-    assert_eq!(dispatcher.queued(), 2);
+    assert_eq!(dispatcher.queued(F), 2);
     for expected in [first, second] {
-        let (_, mut poll) = dispatcher.park(1, now + SECOND).expect("parks");
+        let (_, mut poll) = dispatcher.park(F, 1, now + SECOND).expect("parks");
         let delivery = poll.try_recv().expect("delivered");
         assert_eq!(delivery.call.id, expected.id);
         assert_eq!(
@@ -69,16 +83,16 @@ fn waiting_call_goes_to_the_next_poll_first_come_first_served() {
             "the deadline starts at the dispatch"
         );
     }
-    assert_eq!(dispatcher.queued(), 0);
+    assert_eq!(dispatcher.queued(F), 0);
 }
 
 #[test]
 fn full_queue_refuses() {
     let mut dispatcher = dispatcher(1, false);
     let now = Instant::now();
-    let _pending = dispatcher.submit(call(), now).expect("queued");
+    let _pending = dispatcher.submit(F, call(), now).expect("queued");
     assert_eq!(
-        dispatcher.submit(call(), now).expect_err("full"),
+        dispatcher.submit(F, call(), now).expect_err("full"),
         Failure::QueueFull
     );
 }
@@ -88,13 +102,13 @@ fn closed_dispatcher_refuses_new_calls_only() {
     let mut dispatcher = dispatcher(8, false);
     let now = Instant::now();
     let waiting = call();
-    let _pending = dispatcher.submit(waiting.clone(), now).expect("queued");
+    let _pending = dispatcher.submit(F, waiting.clone(), now).expect("queued");
     dispatcher.close();
     assert_eq!(
-        dispatcher.submit(call(), now).expect_err("closed"),
+        dispatcher.submit(F, call(), now).expect_err("closed"),
         Failure::Draining
     );
-    let (_, mut poll) = dispatcher.park(1, now).expect("parks");
+    let (_, mut poll) = dispatcher.park(F, 1, now).expect("parks");
     assert_eq!(poll.try_recv().expect("delivered").call.id, waiting.id);
 }
 
@@ -102,48 +116,56 @@ fn closed_dispatcher_refuses_new_calls_only() {
 fn call_that_waits_too_long_is_shed() {
     let mut dispatcher = dispatcher(8, false);
     let now = Instant::now();
-    let call = call();
-    let pending = dispatcher.submit(call.clone(), now).expect("queued");
-    assert_eq!(pending.check_at, now + 2 * SECOND);
-    assert_eq!(
-        dispatcher.expire(call.id, now + SECOND),
-        Expiry::Wait(now + 2 * SECOND)
-    );
-    assert_eq!(dispatcher.expire(call.id, now + 2 * SECOND), Expiry::Shed);
-    assert_eq!(dispatcher.queued(), 0);
+    let mut finished = dispatcher.submit(F, call(), now).expect("queued");
+    dispatcher.sweep(now + SECOND);
+    assert_eq!(finished.try_recv().expect_err("waits"), TryRecvError::Empty);
+    dispatcher.sweep(now + 2 * SECOND);
+    let finished = finished.try_recv().expect("shed");
+    assert_eq!(finished.outcome, Err(Failure::QueueWait));
+    assert_eq!(finished.dispatched, None);
+    assert_eq!(dispatcher.queued(F), 0);
+}
+
+#[test]
+fn call_whose_wait_is_over_is_not_handed_out() {
+    let mut dispatcher = dispatcher(8, false);
+    let now = Instant::now();
+    let _late = dispatcher.submit(F, call(), now).expect("queued");
+    let timely = call();
+    let _timely = dispatcher.submit(F, timely.clone(), now + SECOND);
+    let (_, mut poll) = dispatcher.park(F, 1, now + 2 * SECOND).expect("parks");
+    assert_eq!(poll.try_recv().expect("delivered").call.id, timely.id);
 }
 
 #[test]
 fn call_dispatched_from_the_queue_has_its_whole_timeout() {
     let mut dispatcher = dispatcher(8, false);
     let now = Instant::now();
-    let call = call();
-    let _pending = dispatcher.submit(call.clone(), now).expect("queued");
-    let (_, _poll) = dispatcher.park(1, now + SECOND).expect("parks");
-    assert_eq!(
-        dispatcher.expire(call.id, now + 2 * SECOND),
-        Expiry::Wait(now + 6 * SECOND)
-    );
+    let mut finished = dispatcher.submit(F, call(), now).expect("queued");
+    let (_, _poll) = dispatcher.park(F, 1, now + SECOND).expect("parks");
+    assert_eq!(dispatcher.sweep(now + 5 * SECOND), []);
+    assert_eq!(finished.try_recv().expect_err("runs"), TryRecvError::Empty);
+    assert_eq!(dispatcher.sweep(now + 6 * SECOND), [(F, 1)]);
+    let finished = finished.try_recv().expect("timed out");
+    assert_eq!(finished.outcome, Err(Failure::TimedOut(5 * SECOND)));
+    assert_eq!(finished.dispatched, Some(now + SECOND));
 }
 
 #[test]
 fn answer_after_the_timeout_is_expired_once_then_unknown() {
     let mut dispatcher = dispatcher(8, false);
     let now = Instant::now();
-    let (_, _poll) = dispatcher.park(1, now).expect("parks");
+    let (_, _poll) = dispatcher.park(F, 1, now).expect("parks");
     let call = call();
-    let _pending = dispatcher.submit(call.clone(), now).expect("dispatched");
+    let _pending = dispatcher.submit(F, call.clone(), now).expect("dispatched");
+    assert_eq!(dispatcher.sweep(now + 5 * SECOND), [(F, 1)]);
+    assert_eq!(dispatcher.instance(F, 1), Some((Phase::Ready, 0)));
     assert_eq!(
-        dispatcher.expire(call.id, now + 5 * SECOND),
-        Expiry::TimedOut(1)
-    );
-    assert_eq!(dispatcher.instance(1), Some((Phase::Ready, 0)));
-    assert_eq!(
-        dispatcher.answer(1, call.id, None, ONE),
+        dispatcher.answer(F, 1, call.id, None, ONE, now),
         Err(Refusal::Expired)
     );
     assert_eq!(
-        dispatcher.answer(1, call.id, None, ONE),
+        dispatcher.answer(F, 1, call.id, None, ONE, now),
         Err(Refusal::Unknown)
     );
 }
@@ -151,22 +173,22 @@ fn answer_after_the_timeout_is_expired_once_then_unknown() {
 #[test]
 fn second_foreign_and_stale_answers_are_unknown() {
     let mut dispatcher = dispatcher(8, false);
-    dispatcher.add(2);
+    dispatcher.add(F, 2);
     let now = Instant::now();
-    let (_, _poll) = dispatcher.park(1, now).expect("parks");
+    let (_, _poll) = dispatcher.park(F, 1, now).expect("parks");
     let call = call();
-    let _pending = dispatcher.submit(call.clone(), now).expect("dispatched");
+    let _pending = dispatcher.submit(F, call.clone(), now).expect("dispatched");
     assert_eq!(
-        dispatcher.answer(2, call.id, None, ONE),
+        dispatcher.answer(F, 2, call.id, None, ONE, now),
         Err(Refusal::Unknown)
     );
     assert_eq!(
-        dispatcher.answer(1, call.id, Some(0), ONE),
+        dispatcher.answer(F, 1, call.id, Some(0), ONE, now),
         Err(Refusal::Unknown)
     );
-    assert_eq!(dispatcher.answer(1, call.id, None, ONE), Ok(()));
+    assert_eq!(dispatcher.answer(F, 1, call.id, None, ONE, now), Ok(()));
     assert_eq!(
-        dispatcher.answer(1, call.id, None, ONE),
+        dispatcher.answer(F, 1, call.id, None, ONE, now),
         Err(Refusal::Unknown)
     );
 }
@@ -174,22 +196,19 @@ fn second_foreign_and_stale_answers_are_unknown() {
 #[test]
 fn lost_instance_fails_its_own_calls_only() {
     let mut dispatcher = dispatcher(8, false);
-    dispatcher.add(2);
+    dispatcher.add(F, 2);
     let now = Instant::now();
-    let (_, _first) = dispatcher.park(1, now).expect("parks");
-    let (_, _second) = dispatcher.park(2, now).expect("parks");
+    let (_, _first) = dispatcher.park(F, 1, now).expect("parks");
+    let (_, _second) = dispatcher.park(F, 2, now).expect("parks");
     let mut pending = [
-        dispatcher.submit(call(), now).expect("dispatched"),
-        dispatcher.submit(call(), now).expect("dispatched"),
+        dispatcher.submit(F, call(), now).expect("dispatched"),
+        dispatcher.submit(F, call(), now).expect("dispatched"),
     ];
     let exited = Failure::Exited("gone".to_owned());
-    dispatcher.remove(1, &exited);
+    dispatcher.remove(F, 1, &exited, now);
+    assert_eq!(pending[0].try_recv().expect("failed").outcome, Err(exited));
     assert_eq!(
-        pending[0].finished.try_recv().expect("failed").outcome,
-        Err(exited)
-    );
-    assert_eq!(
-        pending[1].finished.try_recv().expect_err("runs"),
+        pending[1].try_recv().expect_err("runs"),
         TryRecvError::Empty
     );
 }
@@ -198,58 +217,58 @@ fn lost_instance_fails_its_own_calls_only() {
 fn dead_poll_is_never_dispatched_to() {
     let mut dispatcher = dispatcher(8, false);
     let now = Instant::now();
-    let (number, dead) = dispatcher.park(1, now).expect("parks");
-    let (_, mut alive) = dispatcher.park(1, now).expect("parks");
-    let (_, also_dead) = dispatcher.park(1, now).expect("parks");
+    let (number, dead) = dispatcher.park(F, 1, now).expect("parks");
+    let (_, mut alive) = dispatcher.park(F, 1, now).expect("parks");
+    let (_, also_dead) = dispatcher.park(F, 1, now).expect("parks");
     drop(also_dead);
-    dispatcher.unpark(1, number, None, now);
+    dispatcher.unpark(F, 1, number, None, now);
     drop(dead);
-    let _pending = dispatcher.submit(call(), now).expect("dispatched");
+    let _pending = dispatcher.submit(F, call(), now).expect("dispatched");
     assert!(alive.try_recv().is_ok());
-    let _pending = dispatcher.submit(call(), now).expect("queued");
-    assert_eq!(dispatcher.queued(), 1);
+    let _pending = dispatcher.submit(F, call(), now).expect("queued");
+    assert_eq!(dispatcher.queued(F), 1);
 }
 
 #[test]
 fn call_sent_to_a_poll_that_never_saw_it_is_handed_out_again() {
     let mut dispatcher = dispatcher(8, false);
     let now = Instant::now();
-    let (number, mut lost) = dispatcher.park(1, now).expect("parks");
+    let (number, mut lost) = dispatcher.park(F, 1, now).expect("parks");
     let call = call();
-    let _pending = dispatcher.submit(call.clone(), now).expect("dispatched");
+    let _pending = dispatcher.submit(F, call.clone(), now).expect("dispatched");
     let unseen = lost.try_recv().ok();
-    dispatcher.unpark(1, number, unseen, now);
-    assert_eq!((dispatcher.queued(), dispatcher.running()), (1, 0));
-    let (_, mut poll) = dispatcher.park(1, now).expect("parks");
+    dispatcher.unpark(F, 1, number, unseen, now);
+    assert_eq!((dispatcher.queued(F), dispatcher.running(F)), (1, 0));
+    let (_, mut poll) = dispatcher.park(F, 1, now).expect("parks");
     assert_eq!(poll.try_recv().expect("delivered").call.id, call.id);
 }
 
 #[test]
 fn least_loaded_instance_is_chosen() {
     let mut dispatcher = dispatcher(8, false);
-    dispatcher.add(2);
+    dispatcher.add(F, 2);
     let now = Instant::now();
     for _ in 0..3 {
-        std::mem::forget(dispatcher.park(1, now).expect("parks"));
-        std::mem::forget(dispatcher.park(2, now).expect("parks"));
+        std::mem::forget(dispatcher.park(F, 1, now).expect("parks"));
+        std::mem::forget(dispatcher.park(F, 2, now).expect("parks"));
     }
     let _pending: Vec<_> = (0..4)
-        .map(|_| dispatcher.submit(call(), now).expect("dispatched"))
+        .map(|_| dispatcher.submit(F, call(), now).expect("dispatched"))
         .collect();
-    assert_eq!(dispatcher.instance(1), Some((Phase::Ready, 2)));
-    assert_eq!(dispatcher.instance(2), Some((Phase::Ready, 2)));
+    assert_eq!(dispatcher.instance(F, 1), Some((Phase::Ready, 2)));
+    assert_eq!(dispatcher.instance(F, 2), Some((Phase::Ready, 2)));
 }
 
 #[test]
 fn sequential_instance_may_not_poll_while_it_runs_a_call() {
     let mut dispatcher = dispatcher(8, true);
     let now = Instant::now();
-    let (_, _poll) = dispatcher.park(1, now).expect("parks");
+    let (_, _poll) = dispatcher.park(F, 1, now).expect("parks");
     let call = call();
-    let _pending = dispatcher.submit(call.clone(), now).expect("dispatched");
-    assert_eq!(dispatcher.park(1, now).expect_err("busy"), Refusal::Busy);
-    assert_eq!(dispatcher.answer(1, call.id, None, ONE), Ok(()));
-    assert!(dispatcher.park(1, now).is_ok());
+    let _pending = dispatcher.submit(F, call.clone(), now).expect("dispatched");
+    assert_eq!(dispatcher.park(F, 1, now).expect_err("busy"), Refusal::Busy);
+    assert_eq!(dispatcher.answer(F, 1, call.id, None, ONE, now), Ok(()));
+    assert!(dispatcher.park(F, 1, now).is_ok());
 }
 
 #[test]
@@ -257,15 +276,17 @@ fn abandoned_call_leaves_the_queue_but_runs_on_once_dispatched() {
     let mut dispatcher = dispatcher(8, false);
     let now = Instant::now();
     let waiting = call();
-    let pending = dispatcher.submit(waiting.clone(), now).expect("queued");
+    let pending = dispatcher.submit(F, waiting.clone(), now).expect("queued");
     drop(pending);
-    assert!(!dispatcher.abandon(waiting.id));
-    assert_eq!(dispatcher.queued(), 0);
+    assert!(!dispatcher.abandon(F, waiting.id));
+    assert_eq!(dispatcher.queued(F), 0);
 
-    let (_, _poll) = dispatcher.park(1, now).expect("parks");
+    let (_, _poll) = dispatcher.park(F, 1, now).expect("parks");
     let running = call();
-    let pending = dispatcher.submit(running.clone(), now).expect("dispatched");
+    let pending = dispatcher
+        .submit(F, running.clone(), now)
+        .expect("dispatched");
     drop(pending);
-    assert!(dispatcher.abandon(running.id));
-    assert_eq!(dispatcher.answer(1, running.id, None, ONE), Ok(()));
+    assert!(dispatcher.abandon(F, running.id));
+    assert_eq!(dispatcher.answer(F, 1, running.id, None, ONE, now), Ok(()));
 }

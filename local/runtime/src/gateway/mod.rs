@@ -1,55 +1,74 @@
 //! HTTP in front of the functions, in the manner of an API Gateway HTTP API.
 
+mod body;
 mod event;
+mod holding;
 mod refusal;
 mod response;
-mod router;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
-use tokio::time::timeout;
+use http_body_util::Full;
+use hyper::body::Incoming;
 
+use self::body::Bodies;
 use self::event::Matched;
+use self::holding::Holding;
 use self::refusal::{Refusal, Refusals};
-pub(crate) use self::router::{Router, Target};
 use crate::call::{Call, new_id};
 use crate::function::Function;
-use crate::manifest::Gateway as Settings;
+use crate::manifest::{Gateway as Settings, RouteTable};
 use crate::server::{Handle, Reply};
 use crate::trace::Trace;
 use crate::wakes::Wakes;
 
-/// Largest request body in bytes.
-const BODY_BYTES_MAX: usize = 6 * 1024 * 1024;
-/// How much of a body above that is read, so that the client gets to read the answer.
-const DISCARDED_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
-/// Longest time for a body to arrive.
-const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Most bytes in the names and values of a request's headers.
 const HEADER_BYTES_MAX: usize = 10_240;
 
+/// What a route leads to.
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// A function.
+    Function {
+        /// It.
+        function: Arc<Function>,
+        /// The route as the manifest has it.
+        route_key: Arc<str>,
+        /// The names of its path parameters, in order.
+        parameter_names: Arc<[String]>,
+    },
+    /// A file in memory.
+    Static {
+        /// Its bytes.
+        content: Bytes,
+        /// Their type.
+        content_type: HeaderValue,
+    },
+}
+
 /// Answers HTTP requests.
 pub(crate) struct Gateway {
-    router: Router,
+    routes: RouteTable<Target>,
     refusals: Refusals,
     wakes: Wakes,
+    bodies: Bodies,
+    holding: Holding,
 }
 
 impl Gateway {
-    /// A gateway for the routes of `router`.
-    pub(crate) fn new(router: Router, settings: Settings, wakes: Wakes) -> Self {
+    /// A gateway for `routes`.
+    pub(crate) fn new(routes: RouteTable<Target>, settings: Settings, wakes: Wakes) -> Self {
         Self {
-            router,
+            routes,
             refusals: Refusals::new(settings),
             wakes,
+            bodies: Bodies::default(),
+            holding: Holding::new(),
         }
     }
 
@@ -60,47 +79,40 @@ impl Gateway {
         peer: SocketAddr,
         trace: Trace,
     ) -> Result<Reply, Refusal> {
-        let found = self.router.find(&parts.method, parts.uri.path());
+        let found = self.routes.find(&parts.method, parts.uri.path());
         let (target, parameters) = found.ok_or(Refusal::NoRoute)?;
-        match target {
+        let (function, matched) = match target {
             Target::Static {
                 content,
                 content_type,
-            } => Ok(static_reply(content.clone(), content_type.clone())),
+            } => return Ok(static_reply(content.clone(), content_type.clone())),
             Target::Function {
                 function,
                 route_key,
                 parameter_names,
             } => {
-                check_headers(parts)?;
-                let body = read(parts, body).await?;
                 let matched = Matched {
                     route_key,
                     parameter_names,
                     parameters,
                 };
-                self.call(function, parts, &matched, &body, peer, trace)
-                    .await
+                (function, matched)
             }
+        };
+        check_headers(parts)?;
+        if let Err(failure) = function.precheck() {
+            body::discard(body).await;
+            return Err(Refusal::Failure(failure));
         }
+        let body = self.bodies.read(&parts.headers, body).await?;
+        let id = new_id();
+        let payload = event::build(parts, &matched, &body.bytes, peer, id);
+        drop(body);
+        let trace = trace.xray();
+        self.call(function, Call { id, payload, trace }).await
     }
 
-    async fn call(
-        &self,
-        function: &Arc<Function>,
-        parts: &Parts,
-        matched: &Matched<'_>,
-        body: &Bytes,
-        peer: SocketAddr,
-        trace: Trace,
-    ) -> Result<Reply, Refusal> {
-        let id = new_id();
-        let payload = event::build(parts, matched, body, peer, id);
-        let call = Call {
-            id,
-            payload,
-            trace: trace.xray(),
-        };
+    async fn call(&self, function: &Arc<Function>, call: Call) -> Result<Reply, Refusal> {
         let answer = function.invoke(call).await.map_err(Refusal::Failure)?;
         self.wakes.answered(&function.config.name);
         response::map(&answer).map_err(|reason| {
@@ -121,7 +133,12 @@ impl Handle for Gateway {
         let trace = Trace::of(&parts.headers);
         match self.answer(&parts, body, peer, trace).await {
             Ok(reply) => reply,
-            Err(refusal) => self.refusals.reply(&refusal, parts.uri.path(), trace),
+            Err(refusal) => {
+                if refusal.is_overload() {
+                    self.holding.hold().await;
+                }
+                self.refusals.reply(&refusal, parts.uri.path(), trace)
+            }
         }
     }
 }
@@ -145,41 +162,5 @@ fn check_headers(parts: &Parts) -> Result<(), Refusal> {
         Err(Refusal::HeadersTooLarge)
     } else {
         Ok(())
-    }
-}
-
-async fn read(parts: &Parts, body: Incoming) -> Result<Bytes, Refusal> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    let announced = parts
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    let announced = announced.and_then(|text| text.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > DISCARDED_BYTES_MAX) {
-        return Err(Refusal::BodyTooLarge);
-    }
-    let read = timeout(BODY_TIME_MAX, read_all(body)).await;
-    read.unwrap_or_else(|_| {
-        let reason = format!("the body took more than {BODY_TIME_MAX:?}");
-        Err(Refusal::Invalid(reason))
-    })
-}
-
-async fn read_all(body: Incoming) -> Result<Bytes, Refusal> {
-    let limited = Limited::new(body, DISCARDED_BYTES_MAX).collect().await;
-    let collected = limited.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            Refusal::BodyTooLarge
-        } else {
-            Refusal::Invalid(format!("the body cannot be read: {error}"))
-        }
-    })?;
-    let bytes = collected.to_bytes();
-    if bytes.len() > BODY_BYTES_MAX {
-        Err(Refusal::BodyTooLarge)
-    } else {
-        Ok(bytes)
     }
 }

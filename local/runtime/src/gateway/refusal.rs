@@ -20,8 +20,21 @@ pub(super) enum Refusal {
     BodyTooLarge,
     HeadersTooLarge,
     Invalid(String),
+    /// Bodies that arrive hold too much memory.
+    TooManyBodies,
     Failure(Failure),
     BadResponse,
+}
+
+impl Refusal {
+    /// Whether many such refusals are to be expected at once.
+    pub(super) fn is_overload(&self) -> bool {
+        matches!(
+            self,
+            Self::TooManyBodies
+                | Self::Failure(Failure::QueueFull | Failure::QueueWait | Failure::NoInstance)
+        )
+    }
 }
 
 /// Writes refusals in the form the manifest asks for.
@@ -103,6 +116,7 @@ fn describe(refusal: &Refusal) -> Description<'_> {
             let title = "The request is not valid";
             (StatusCode::BAD_REQUEST, "invalid-request", title, detail)
         }
+        Refusal::TooManyBodies => overloaded("too many large bodies at once"),
         Refusal::BadResponse => unavailable("the function gave no valid response"),
         Refusal::Failure(failure) => describe_failure(failure),
     }
@@ -115,6 +129,7 @@ fn describe_failure(failure: &Failure) -> Description<'static> {
         Failure::Exited(_) => unavailable("the function's process ended"),
         Failure::ResponseTooLarge => unavailable("the function's response is too large"),
         Failure::Draining => unavailable("the server is stopping"),
+        Failure::NoInstance => unavailable("the function does not start"),
         Failure::QueueFull => overloaded("too many requests are waiting"),
         Failure::QueueWait => overloaded("no instance was free in time"),
     }
@@ -148,7 +163,7 @@ fn http_api(refusal: &Refusal) -> Reply {
         Refusal::Failure(failure) if failure.is_throttle() => {
             (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
         }
-        Refusal::Failure(Failure::TimedOut(_)) => {
+        Refusal::TooManyBodies | Refusal::Failure(Failure::TimedOut(_) | Failure::NoInstance) => {
             (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
         }
         Refusal::Failure(_) | Refusal::BadResponse => {

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::members::{Faults, Members};
 use super::source::{Continuous, Schedule};
-use super::{FunctionConfig, Route};
+use super::{FunctionConfig, Priority, Route};
 
 /// Variables of the Lambda environment that a manifest may not set.
 const RESERVED: &[&str] = &[
@@ -33,6 +33,9 @@ const CONCURRENCY_MAX: u32 = 1600;
 const INSTANCES_MAX: u32 = 1000;
 /// Longest timeout, as on AWS.
 const TIMEOUT_S_MAX: u64 = 900;
+/// Most calls that may wait, and how long.
+const QUEUE_MAX_MAX: usize = 1_000_000;
+const QUEUE_WAIT_MS_MAX: u64 = 900_000;
 /// Most memory of one instance, as on AWS.
 const MEMORY_MB_MAX: u32 = 10_240;
 
@@ -50,6 +53,8 @@ pub(super) struct Settings {
     memory_mb: Option<u32>,
     queue_max: Option<usize>,
     queue_wait_ms: Option<u64>,
+    queue_target_ms: Option<u64>,
+    priority: Option<Priority>,
     environment: BTreeMap<String, String>,
     secrets: BTreeMap<String, PathBuf>,
 }
@@ -58,13 +63,15 @@ impl Settings {
     /// Takes the settings out of `table`; anything else left in it is a fault.
     pub(super) fn read(table: &mut Members<'_>, faults: &mut Faults<'_>) -> Self {
         let settings = Self {
-            concurrency: number(table, "concurrency", 1..=CONCURRENCY_MAX, faults),
-            min_instances: number(table, "min_instances", 0..=INSTANCES_MAX, faults),
-            max_instances: number(table, "max_instances", 1..=INSTANCES_MAX, faults),
-            timeout_s: number(table, "timeout_s", 1..=TIMEOUT_S_MAX, faults),
-            memory_mb: number(table, "memory_mb", 1..=MEMORY_MB_MAX, faults),
-            queue_max: number(table, "queue_max", 0..=usize::MAX, faults),
-            queue_wait_ms: number(table, "queue_wait_ms", 0..=u64::MAX, faults),
+            concurrency: table.take_number("concurrency", 1..=CONCURRENCY_MAX, faults),
+            min_instances: table.take_number("min_instances", 0..=INSTANCES_MAX, faults),
+            max_instances: table.take_number("max_instances", 1..=INSTANCES_MAX, faults),
+            timeout_s: table.take_number("timeout_s", 1..=TIMEOUT_S_MAX, faults),
+            memory_mb: table.take_number("memory_mb", 1..=MEMORY_MB_MAX, faults),
+            queue_max: table.take_number("queue_max", 0..=QUEUE_MAX_MAX, faults),
+            queue_wait_ms: table.take_number("queue_wait_ms", 0..=QUEUE_WAIT_MS_MAX, faults),
+            queue_target_ms: table.take_number("queue_target_ms", 0..=QUEUE_WAIT_MS_MAX, faults),
+            priority: table.take("priority", faults),
             environment: read_environment(table, faults),
             secrets: read_secrets(table, faults),
         };
@@ -82,6 +89,8 @@ impl Settings {
             memory_mb: self.memory_mb.or(defaults.memory_mb),
             queue_max: self.queue_max.or(defaults.queue_max),
             queue_wait_ms: self.queue_wait_ms.or(defaults.queue_wait_ms),
+            queue_target_ms: self.queue_target_ms.or(defaults.queue_target_ms),
+            priority: self.priority.or(defaults.priority),
             environment: merged(&defaults.environment, self.environment),
             secrets: merged(&defaults.secrets, self.secrets),
         }
@@ -119,6 +128,8 @@ pub(super) fn read(
     let continuous = Continuous::read(&mut table, faults);
     let settings = Settings::read(&mut table, faults).over(defaults);
     let (min_instances, max_instances) = settings.instances(name, faults);
+    let queue_wait_ms = settings.queue_wait_ms.unwrap_or(DEFAULT_QUEUE_WAIT_MS);
+    let queue_target_ms = settings.queue_target_ms.unwrap_or(queue_wait_ms);
     Some(FunctionConfig {
         name: name.as_ref().clone(),
         command: command?,
@@ -133,7 +144,9 @@ pub(super) fn read(
         schedules,
         continuous,
         queue_max: settings.queue_max.unwrap_or(DEFAULT_QUEUE_MAX),
-        queue_wait: Duration::from_millis(settings.queue_wait_ms.unwrap_or(DEFAULT_QUEUE_WAIT_MS)),
+        queue_wait: Duration::from_millis(queue_wait_ms),
+        queue_target: Duration::from_millis(queue_target_ms),
+        priority: settings.priority.unwrap_or_default(),
     })
 }
 
@@ -141,28 +154,6 @@ fn merged<V: Clone>(under: &BTreeMap<String, V>, over: BTreeMap<String, V>) -> B
     let mut merged = under.clone();
     merged.extend(over);
     merged
-}
-
-fn number<'a, N>(
-    table: &mut Members<'a>,
-    key: &str,
-    allowed: std::ops::RangeInclusive<N>,
-    faults: &mut Faults<'_>,
-) -> Option<N>
-where
-    N: PartialOrd + std::fmt::Display + serde::Deserialize<'a>,
-{
-    let value: Spanned<N> = table.take(key, faults)?;
-    if !allowed.contains(value.as_ref()) {
-        let message = format!(
-            "{key} is {}, outside of {} to {}",
-            value.as_ref(),
-            allowed.start(),
-            allowed.end()
-        );
-        faults.add(value.span(), message);
-    }
-    Some(value.into_inner())
 }
 
 fn read_command(table: &mut Members<'_>, faults: &mut Faults<'_>) -> Option<Vec<String>> {

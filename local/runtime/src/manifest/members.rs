@@ -1,6 +1,7 @@
 //! Reads tables member by member, so that one fault does not hide the next.
 
-use std::ops::Range;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
 
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -135,6 +136,25 @@ impl<'a> Members<'a> {
                 faults.add(error.span().unwrap_or(span), message);
             })
             .ok()
+    }
+
+    /// The number `key`; one outside of `allowed` is a fault.
+    pub(super) fn take_number<N>(
+        &mut self,
+        key: &str,
+        allowed: RangeInclusive<N>,
+        faults: &mut Faults<'_>,
+    ) -> Option<N>
+    where
+        N: PartialOrd + Display + Deserialize<'a>,
+    {
+        let value: Spanned<N> = self.take(key, faults)?;
+        if !allowed.contains(value.as_ref()) {
+            let (least, most) = (allowed.start(), allowed.end());
+            let message = format!("{key} is {}, outside of {least} to {most}", value.as_ref());
+            faults.add(value.span(), message);
+        }
+        Some(value.into_inner())
     }
 
     /// As [`Members::take`], but absence is a fault too.

@@ -4,22 +4,24 @@
 //! run, or every fault it has, each with its line.
 
 mod function;
+mod gateway;
 mod members;
 mod route;
 mod source;
+mod table;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use matchit::InsertError;
 use toml::de::DeTable;
 
+pub(crate) use self::gateway::{ErrorForm, Gateway};
 use self::members::{Faults, Members};
 pub(crate) use self::route::Route;
 pub(crate) use self::source::{Continuous, Schedule, Timing};
+pub(crate) use self::table::RouteTable;
 
 /// The environment `${VAR}` is taken from: a lookup by name.
 pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -33,25 +35,6 @@ pub(crate) struct Manifest {
     pub(crate) statics: Vec<StaticFile>,
     /// The functions, by name.
     pub(crate) functions: BTreeMap<String, FunctionConfig>,
-}
-
-/// The `[gateway]` table.
-#[derive(Debug, Clone)]
-pub(crate) struct Gateway {
-    /// The form of error bodies.
-    pub(crate) errors: ErrorForm,
-    /// `type` of a problem; `{code}` stands for its code.
-    pub(crate) problem_type: String,
-}
-
-/// The form of the errors that the runtime itself answers on its HTTP address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ErrorForm {
-    /// The bodies of an API Gateway HTTP API.
-    HttpApi,
-    /// RFC 9457 `application/problem+json`.
-    Problem,
 }
 
 /// One `[[static]]` entry.
@@ -96,6 +79,28 @@ pub(crate) struct FunctionConfig {
     pub(crate) queue_max: usize,
     /// How long an invocation may wait for an instance.
     pub(crate) queue_wait: Duration,
+    /// How long one may wait while the queue stands.
+    pub(crate) queue_target: Duration,
+    /// Who goes first when the host is full.
+    pub(crate) priority: Priority,
+}
+
+/// How urgent the invocations of a function are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Priority {
+    /// They may use the whole host.
+    High,
+    /// They leave a share to those above.
+    #[default]
+    Normal,
+    /// They leave a larger share.
+    Low,
+}
+
+impl Priority {
+    /// All of them; a priority as a number is its position.
+    pub(crate) const MOST_URGENT_FIRST: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 }
 
 /// One thing wrong with a manifest.
@@ -178,7 +183,7 @@ impl Manifest {
 }
 
 fn read_manifest(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Manifest {
-    let gateway = read_gateway(members, faults);
+    let gateway = Gateway::read(members, faults);
     let statics = read_statics(members, faults);
     let mut defaults = members.take_table("defaults", faults);
     let defaults = function::Settings::read(&mut defaults, faults);
@@ -192,19 +197,6 @@ fn read_manifest(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Manifest
         gateway,
         statics,
         functions,
-    }
-}
-
-fn read_gateway(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Gateway {
-    let mut table = members.take_table("gateway", faults);
-    let errors = table.take("errors", faults).unwrap_or(ErrorForm::HttpApi);
-    let problem_type = table
-        .take("problem_type", faults)
-        .unwrap_or_else(|| "about:blank".to_owned());
-    table.refuse_rest(faults);
-    Gateway {
-        errors,
-        problem_type,
     }
 }
 
@@ -245,27 +237,17 @@ fn check_routes(manifest: &Manifest, faults: &mut Faults<'_>) {
     routes.extend(of_functions);
     routes.push(&health);
     routes.sort_by_key(|route| route.span.start);
-    let mut trees: BTreeMap<(&str, bool), matchit::Router<()>> = BTreeMap::new();
-    let mut places: BTreeMap<(&str, String), Range<usize>> = BTreeMap::new();
-    for route in routes {
-        let tree = trees.entry((&route.method, route.is_greedy())).or_default();
-        if let Err(error) = tree.insert(route.shape(), ()) {
-            let other = match &error {
-                InsertError::Conflict { with } => places.get(&(&route.method, with.clone())),
-                _ => None,
-            };
-            let reason = match other {
-                Some(other) if other.is_empty() => "is answered by the runtime itself".to_owned(),
-                Some(other) => format!("conflicts with line {}", faults.line(other.start)),
-                None => error.to_string(),
-            };
-            faults.add(
-                route.span.clone(),
-                format!("route \"{}\": {reason}", route.key),
-            );
-        } else {
-            places.insert((&route.method, route.shape()), route.span.clone());
-        }
+    let table = RouteTable::build(routes.iter().map(|route| ((*route).clone(), ())));
+    let Ok((_, clashes)) = table else { return };
+    for clash in clashes {
+        let route = routes[clash.route];
+        let reason = match clash.with.map(|with| routes[with].span.clone()) {
+            Some(other) if other.is_empty() => "is answered by the runtime itself".to_owned(),
+            Some(other) => format!("conflicts with line {}", faults.line(other.start)),
+            None => "conflicts with another route".to_owned(),
+        };
+        let message = format!("route \"{}\": {reason}", route.key);
+        faults.add(route.span.clone(), message);
     }
 }
 

@@ -101,6 +101,36 @@ fn routes_that_match_the_same_requests_are_duplicates() {
 }
 
 #[test]
+fn any_may_not_clash_with_a_greedy_path_of_one_method() {
+    let found = faults(
+        "[functions.a]\ncommand=['a']\nroutes=['GET /{a}/{rest+}']\n\
+         [functions.b]\ncommand=['b']\nroutes=['ANY /{all+}']\n",
+    );
+    assert_eq!(
+        found,
+        [(6, "route \"ANY /{all+}\": conflicts with line 3".to_owned())]
+    );
+}
+
+#[test]
+fn priority_and_bounds_of_the_queue_are_read_and_checked() {
+    let manifest = parse(
+        "[defaults]\nqueue_wait_ms=700\npriority='low'\n\
+         [functions.a]\ncommand=['a']\nqueue_target_ms=50\npriority='high'\n\
+         [functions.b]\ncommand=['b']\n",
+    )
+    .expect("valid");
+    let [a, b] = ["a", "b"].map(|name| &manifest.functions[name]);
+    assert_eq!((a.priority, b.priority), (Priority::High, Priority::Low));
+    assert_eq!(a.queue_target, Duration::from_millis(50));
+    assert_eq!(b.queue_target, b.queue_wait, "no target unless asked for");
+
+    let found = faults("[functions.a]\ncommand=['a']\npriority='urgent'\nqueue_wait_ms=900001\n");
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [3, 4], "{found:?}");
+}
+
+#[test]
 fn bad_templates_are_refused() {
     for route in [
         "GET",
@@ -149,11 +179,14 @@ fn syntax_errors_carry_their_line() {
 #[test]
 fn gateway_and_static_tables_are_read() {
     let manifest = parse(
-        "[gateway]\nerrors='problem'\nproblem_type='/p#{code}'\n\
+        "[gateway]\nerrors='problem'\nproblem_type='/p#{code}'\nin_flight_max=9\nconnections_max=7\n\
          [[static]]\nroute='GET /x'\nfile='Cargo.toml'\ncontent_type='text/plain'\n",
     )
     .expect("valid");
     assert_eq!(manifest.gateway.errors, ErrorForm::Problem);
     assert_eq!(manifest.gateway.problem_type, "/p#{code}");
+    assert_eq!(manifest.gateway.in_flight_max, Some(9));
+    assert_eq!(manifest.gateway.connections_max, 7);
+    assert_eq!(manifest.gateway.connections_per_ip_max, 7);
     assert_eq!(manifest.statics[0].route.path, "/x");
 }

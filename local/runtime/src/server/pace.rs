@@ -1,7 +1,7 @@
-//! Notices connections whose clients are too slow.
+//! What a connection is doing, and since when.
 //!
-//! One timer per connection looks at a state that costs a store to change; a timer per request
-//! would cost more than the rest of the bookkeeping.
+//! A store per step, and one look at all connections a second, cost less than a timer per
+//! request or per connection.
 
 use std::io;
 use std::pin::Pin;
@@ -13,18 +13,23 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Longest time from the first byte of a request's head to its last.
+/// Longest time for a request's head, and from the beginning of a connection to its first one.
 const HEAD_MAX: Duration = Duration::from_secs(5);
-/// Longest time without a request.
+/// Longest time without a request after one was answered.
 const IDLE_MAX: Duration = Duration::from_secs(75);
+/// Longest time for a client to take its reply.
+const REPLY_MAX: Duration = Duration::from_secs(30);
 
 /// The lowest bits of the state; the rest is when it began, in milliseconds.
-const IDLE: u64 = 0;
-const HEAD: u64 = 1;
-const WORKING: u64 = 2;
-const MASK: u64 = 3;
+const HEAD: u64 = 0;
+const WORKING: u64 = 1;
+const REPLYING: u64 = 2;
+const IDLE: u64 = 3;
+const CLOSING: u64 = 4;
+const BITS: u32 = 3;
+const MASK: u64 = (1 << BITS) - 1;
 
-/// What a connection is doing, and since when.
+/// What a connection is doing, and since when. Begins with the wait for the first head.
 pub(super) struct Pace {
     opened: Instant,
     state: AtomicU64,
@@ -34,22 +39,28 @@ impl Pace {
     pub(super) fn new() -> Self {
         Self {
             opened: Instant::now(),
-            state: AtomicU64::new(IDLE),
+            state: AtomicU64::new(HEAD),
         }
     }
 
-    /// A request is being answered.
-    pub(super) fn working(&self) {
-        self.state.store(WORKING, Ordering::Relaxed);
+    /// A head has arrived. False if the connection is being closed, and so must not be served.
+    pub(super) fn working(&self) -> bool {
+        self.state.swap(WORKING, Ordering::AcqRel) & MASK != CLOSING
     }
 
-    /// The request is answered.
-    pub(super) fn resting(&self) {
-        self.enter(IDLE);
+    /// The request is answered; the reply is on its way.
+    pub(super) fn replying(&self) {
+        self.enter(REPLYING);
+    }
+
+    fn flushed(&self) {
+        if self.is(REPLYING) {
+            self.enter(IDLE);
+        }
     }
 
     fn received(&self) {
-        if self.state.load(Ordering::Relaxed) & MASK == IDLE {
+        if self.is(IDLE) {
             self.enter(HEAD);
         }
     }
@@ -57,28 +68,52 @@ impl Pace {
     /// Whether the client has kept the connection waiting for too long.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         let state = self.state.load(Ordering::Relaxed);
-        let spent = self.elapsed_ms(now).saturating_sub(state >> 2);
         let bound = match state & MASK {
-            IDLE => IDLE_MAX,
             HEAD => HEAD_MAX,
+            REPLYING => REPLY_MAX,
+            IDLE => IDLE_MAX,
             _ => return false,
         };
-        u128::from(spent) > bound.as_millis()
+        now.saturating_duration_since(self.since(state)) > bound
     }
 
-    fn enter(&self, state: u64) {
-        self.state.store(
-            (self.elapsed_ms(Instant::now()) << 2) | state,
-            Ordering::Relaxed,
-        );
+    /// Since when the connection does nothing but wait for its client, if it does.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        let state = self.state.load(Ordering::Relaxed);
+        is_waiting(state).then(|| self.since(state))
     }
 
-    fn elapsed_ms(&self, now: Instant) -> u64 {
-        u64::try_from(now.duration_since(self.opened).as_millis()).unwrap_or(u64::MAX >> 2)
+    /// Marks the connection as closing; false if it is no longer waiting for its client.
+    pub(super) fn close(&self) -> bool {
+        let closed = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
+                is_waiting(state).then_some((state & !MASK) | CLOSING)
+            });
+        closed.is_ok()
+    }
+
+    fn is(&self, doing: u64) -> bool {
+        self.state.load(Ordering::Relaxed) & MASK == doing
+    }
+
+    fn enter(&self, doing: u64) {
+        let elapsed = self.opened.elapsed().as_millis();
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX >> BITS);
+        self.state
+            .store((elapsed << BITS) | doing, Ordering::Release);
+    }
+
+    fn since(&self, state: u64) -> Instant {
+        self.opened + Duration::from_millis(state >> BITS)
     }
 }
 
-/// A stream that tells its pace when bytes arrive.
+fn is_waiting(state: u64) -> bool {
+    matches!(state & MASK, HEAD | REPLYING | IDLE)
+}
+
+/// A stream that tells its pace what happens on it.
 pub(super) struct Paced {
     stream: TcpStream,
     pace: Arc<Pace>,
@@ -125,8 +160,13 @@ impl AsyncWrite for Paced {
         self.stream.is_write_vectored()
     }
 
+    /// Called when everything is handed to the kernel.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        if polled.is_ready() {
+            self.pace.flushed();
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -140,23 +180,42 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn slow_head_and_long_idleness_are_overdue_but_work_is_not() {
-        let pace = Pace::new();
+    #[track_caller]
+    fn assert_bound(pace: &Pace, bound: Option<Duration>) {
         let now = Instant::now();
-        assert!(!pace.is_overdue(now + IDLE_MAX / 2));
-        assert!(pace.is_overdue(now + IDLE_MAX + SECOND), "no first byte");
+        assert!(!pace.is_overdue(now + bound.unwrap_or(10 * IDLE_MAX) / 2));
+        if let Some(bound) = bound {
+            assert!(pace.is_overdue(now + bound + SECOND));
+        }
+    }
 
+    #[test]
+    fn every_wait_for_the_client_is_bounded_but_work_is_not() {
+        let pace = Pace::new();
+        assert_bound(&pace, Some(HEAD_MAX));
+        assert!(pace.working());
         pace.received();
-        assert!(!pace.is_overdue(now + HEAD_MAX / 2));
-        assert!(pace.is_overdue(now + HEAD_MAX + SECOND), "no whole head");
-
-        pace.working();
+        pace.flushed();
+        assert_bound(&pace, None);
+        pace.replying();
         pace.received();
-        assert!(!pace.is_overdue(now + 10 * IDLE_MAX));
+        assert_bound(&pace, Some(REPLY_MAX));
+        pace.flushed();
+        assert_bound(&pace, Some(IDLE_MAX));
+        pace.received();
+        assert_bound(&pace, Some(HEAD_MAX));
+    }
 
-        pace.resting();
-        assert!(!pace.is_overdue(now + HEAD_MAX + SECOND));
-        assert!(pace.is_overdue(now + IDLE_MAX + SECOND), "no next request");
+    #[test]
+    fn connection_at_work_is_not_closed_and_a_closed_one_does_no_work() {
+        let pace = Pace::new();
+        assert!(pace.waiting_since().is_some());
+        assert!(pace.working());
+        assert!(pace.waiting_since().is_none() && !pace.close());
+        pace.replying();
+        assert!(pace.waiting_since().is_some());
+        pace.flushed();
+        assert!(pace.waiting_since().is_some() && pace.close());
+        assert!(!pace.working());
     }
 }

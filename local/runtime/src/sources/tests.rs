@@ -1,7 +1,10 @@
+use std::sync::Mutex;
+
 use tokio::time::Instant as Clock;
 
 use super::*;
 use crate::call::Failure;
+use crate::dispatch::Dispatcher;
 use crate::instance::Instance;
 use crate::manifest::Manifest;
 use crate::metrics::Registry;
@@ -23,7 +26,12 @@ impl Played {
         let config = manifest.functions["relay"].clone();
         let source = config.continuous.clone().expect("continuous");
         let registry = Registry::new().expect("builds");
-        let function = Arc::new(Function::new(config, registry.function("relay")));
+        let dispatcher = Arc::new(Mutex::new(Dispatcher::new(None)));
+        let function = Arc::new(Function::new(
+            config,
+            registry.function("relay"),
+            dispatcher,
+        ));
         let address = "127.0.0.1:9".parse().expect("an address");
         function.add_instance(Arc::new(Instance::new("relay", 1, address)));
         let stop = CancellationToken::new();

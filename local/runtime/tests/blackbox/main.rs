@@ -8,9 +8,11 @@
 mod admin;
 mod calls;
 mod command_line;
+mod connections;
 mod harness;
 mod http;
 mod invoke;
 mod lifecycle;
+mod overload;
 mod runtime_api;
 mod sources;

@@ -1,0 +1,341 @@
+//! One function: its instances with their parked polls, its waiting and its running calls.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::mem::take;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::queue::{Queue, Waiting};
+use super::{Delivery, InstanceId, Limits, Phase, Refusal};
+use crate::call::{Failure, Finished, Outcome};
+
+/// Timed-out calls an instance may still answer late; older ones are forgotten.
+const EXPIRED_KEPT_MAX: usize = 1024;
+/// Starts in a row that ended before a first poll, after which the next is not waited for.
+const FAILED_STARTS_MAX: u32 = 5;
+
+#[derive(Debug)]
+struct Instance {
+    phase: Phase,
+    polls: Vec<Poll>,
+    running: usize,
+    expired: VecDeque<Uuid>,
+}
+
+#[derive(Debug)]
+struct Poll {
+    number: u64,
+    sender: oneshot::Sender<Delivery>,
+}
+
+#[derive(Debug)]
+struct Running {
+    instance: InstanceId,
+    dispatch: u64,
+    submitted: Instant,
+    dispatched: Instant,
+    deadline: Instant,
+    finished: oneshot::Sender<Finished>,
+}
+
+impl Running {
+    fn end(self, outcome: Outcome) {
+        let dispatched = Some(self.dispatched);
+        let _caller_is_gone = self.finished.send(Finished {
+            outcome,
+            dispatched,
+        });
+    }
+}
+
+/// The dispatcher's share for one function.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) limits: Limits,
+    instances: BTreeMap<InstanceId, Instance>,
+    queue: Queue,
+    running: HashMap<Uuid, Running>,
+    /// When the instances that are not there are started again.
+    starts: Vec<Instant>,
+    failed_starts: u32,
+}
+
+impl Lane {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            instances: BTreeMap::new(),
+            queue: Queue::default(),
+            running: HashMap::new(),
+            starts: Vec::new(),
+            failed_starts: 0,
+        }
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    pub(super) fn instance(&self, id: InstanceId) -> Option<(Phase, usize)> {
+        let instance = self.instances.get(&id)?;
+        Some((instance.phase, instance.running))
+    }
+
+    /// Why an event of so many bytes could not wait here.
+    pub(super) fn refusal(&self, bytes: usize, now: Instant) -> Option<Failure> {
+        if self.is_hopeless(now + self.limits.queue_wait) {
+            Some(Failure::NoInstance)
+        } else if self.queue.is_full(bytes, &self.limits) {
+            Some(Failure::QueueFull)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a call could start at once, before none that waits.
+    pub(super) fn is_free(&self) -> bool {
+        self.queue.is_empty() && self.has_poll()
+    }
+
+    /// Since when the first call has waited, if a poll is there for it.
+    pub(super) fn first_since(&self) -> Option<Instant> {
+        self.queue.first_since().filter(|_| self.has_poll())
+    }
+
+    pub(super) fn enqueue(&mut self, waiting: Waiting, now: Instant) {
+        self.queue.push(waiting, now);
+    }
+
+    /// Sends the first call that still waits to an instance.
+    pub(super) fn start_first(&mut self, dispatch: u64, now: Instant) {
+        self.shed(now);
+        if let Some(first) = self.queue.pop()
+            && let Some(first) = self.start(first, dispatch, now)
+        {
+            self.queue.push_first(first, now);
+        }
+    }
+
+    /// Sends a call to the least loaded instance with a parked poll; gives it back if none has one.
+    pub(super) fn start(
+        &mut self,
+        waiting: Waiting,
+        dispatch: u64,
+        now: Instant,
+    ) -> Option<Waiting> {
+        let id = waiting.call.id;
+        let deadline = now + self.limits.timeout;
+        let mut delivery = Delivery {
+            call: waiting.call,
+            dispatch,
+            deadline,
+        };
+        while let Some((instance, poll)) = self.take_poll() {
+            let Err(returned) = poll.sender.send(delivery) else {
+                let running = Running {
+                    instance,
+                    dispatch,
+                    submitted: waiting.since,
+                    dispatched: now,
+                    deadline,
+                    finished: waiting.finished,
+                };
+                self.running.insert(id, running);
+                if let Some(instance) = self.instances.get_mut(&instance) {
+                    instance.running += 1;
+                }
+                return None;
+            };
+            delivery = returned;
+        }
+        Some(Waiting {
+            call: delivery.call,
+            ..waiting
+        })
+    }
+
+    /// Ends the waits that have lasted too long.
+    pub(super) fn shed(&mut self, now: Instant) {
+        let served = self.is_served();
+        self.queue.shed(&self.limits, served, now);
+    }
+
+    /// Gives up the calls that have run too long; the instances that still work on them.
+    pub(super) fn time_out(&mut self, now: Instant) -> Vec<InstanceId> {
+        let failure = Failure::TimedOut(self.limits.timeout);
+        let overdue: Vec<_> = self
+            .running
+            .extract_if(|_, running| running.deadline <= now)
+            .collect();
+        let mut overran = Vec::new();
+        for (id, running) in overdue {
+            self.forget(running.instance, id);
+            overran.push(running.instance);
+            running.end(Err(failure.clone()));
+        }
+        overran
+    }
+
+    /// Drops a waiting call. True if the call is running.
+    pub(super) fn abandon(&mut self, id: Uuid) -> bool {
+        !self.queue.remove(id) && self.running.contains_key(&id)
+    }
+
+    pub(super) fn add(&mut self, id: InstanceId) {
+        let instance = Instance {
+            phase: Phase::Starting,
+            polls: Vec::new(),
+            running: 0,
+            expired: VecDeque::new(),
+        };
+        self.instances.insert(id, instance);
+        // One of the starts that were announced, and so the first.
+        let first = (0..self.starts.len()).min_by_key(|index| self.starts[*index]);
+        first.map(|index| self.starts.swap_remove(index));
+    }
+
+    pub(super) fn remove(&mut self, id: InstanceId, failure: &Failure) {
+        self.instances.remove(&id);
+        for (_, lost) in self.running.extract_if(|_, running| running.instance == id) {
+            lost.end(Err(failure.clone()));
+        }
+    }
+
+    /// An instance has failed; the next one is started at `at`.
+    pub(super) fn restarts_at(&mut self, at: Instant) {
+        self.starts.push(at);
+        self.failed_starts += 1;
+        let mut queue = take(&mut self.queue);
+        queue.fail(&Failure::NoInstance, |since| {
+            self.is_hopeless(since + self.limits.queue_wait)
+        });
+        self.queue = queue;
+    }
+
+    pub(super) fn park(
+        &mut self,
+        id: InstanceId,
+        number: u64,
+        now: Instant,
+    ) -> Result<oneshot::Receiver<Delivery>, Refusal> {
+        let instance = self.instances.get_mut(&id).ok_or(Refusal::Unknown)?;
+        if self.limits.sequential && instance.running > 0 {
+            return Err(Refusal::Busy);
+        }
+        if instance.phase == Phase::Starting {
+            instance.phase = Phase::Ready;
+            self.failed_starts = 0;
+            self.queue.is_served_from(now);
+        }
+        let (sender, receiver) = oneshot::channel();
+        instance.polls.push(Poll { number, sender });
+        Ok(receiver)
+    }
+
+    pub(super) fn unpark(
+        &mut self,
+        id: InstanceId,
+        number: u64,
+        unseen: Option<Delivery>,
+        now: Instant,
+    ) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.polls.retain(|poll| poll.number != number);
+        }
+        let Some(delivery) = unseen else { return };
+        let Some(running) = self.running.remove(&delivery.call.id) else {
+            return;
+        };
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.running -= 1;
+        }
+        let waiting = Waiting {
+            call: delivery.call,
+            finished: running.finished,
+            since: running.submitted,
+        };
+        self.queue.push_first(waiting, now);
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        instance: InstanceId,
+        id: Uuid,
+        dispatch: Option<u64>,
+        outcome: Outcome,
+    ) -> Result<(), Refusal> {
+        let Entry::Occupied(entry) = self.running.entry(id) else {
+            return Err(self.take_expired(instance, id));
+        };
+        let running = entry.get();
+        let stale = dispatch.is_some_and(|number| number != running.dispatch);
+        if stale || running.instance != instance {
+            return Err(Refusal::Unknown);
+        }
+        let running = entry.remove();
+        if let Some(instance) = self.instances.get_mut(&instance) {
+            instance.running -= 1;
+        }
+        running.end(outcome);
+        Ok(())
+    }
+
+    /// Whether it is known that no instance will take a call before `until`.
+    fn is_hopeless(&self, until: Instant) -> bool {
+        if self.is_served() {
+            return false;
+        }
+        let next = self.starts.iter().min();
+        let too_late = self.instances.is_empty() && next.is_some_and(|next| *next > until);
+        too_late || self.failed_starts >= FAILED_STARTS_MAX
+    }
+
+    fn is_served(&self) -> bool {
+        self.instances.values().any(|it| it.phase == Phase::Ready)
+    }
+
+    fn has_poll(&self) -> bool {
+        self.instances.values().any(|it| !it.polls.is_empty())
+    }
+
+    /// The most recent poll, whose connection and worker are the warmest, of the least loaded
+    /// instance.
+    fn take_poll(&mut self) -> Option<(InstanceId, Poll)> {
+        let parked = self
+            .instances
+            .iter_mut()
+            .filter(|(_, instance)| !instance.polls.is_empty());
+        let (id, instance) = parked.min_by_key(|(_, instance)| instance.running)?;
+        Some((*id, instance.polls.pop()?))
+    }
+
+    fn forget(&mut self, instance: InstanceId, id: Uuid) {
+        if let Some(instance) = self.instances.get_mut(&instance) {
+            instance.running -= 1;
+            if instance.expired.len() >= EXPIRED_KEPT_MAX {
+                instance.expired.pop_front();
+            }
+            instance.expired.push_back(id);
+        }
+    }
+
+    fn take_expired(&mut self, instance: InstanceId, id: Uuid) -> Refusal {
+        let Some(instance) = self.instances.get_mut(&instance) else {
+            return Refusal::Unknown;
+        };
+        match instance.expired.iter().position(|expired| *expired == id) {
+            Some(position) => {
+                instance.expired.remove(position);
+                Refusal::Expired
+            }
+            None => Refusal::Unknown,
+        }
+    }
+}
