@@ -40,12 +40,12 @@ struct Success {
     version: u32,
 }
 
-/// Changes by the key that asked for them: whose payment, and which change.
-type Asked<'a> = HashMap<(String, String), (Uuid, &'a Known)>;
+/// The changes that a request asked for and whose reply was not met yet, by payment and version.
+type Unanswered<'a> = HashMap<(Uuid, u32), &'a Known>;
 
 pub(crate) async fn check(snapshot: &mut Snapshot, books: &Books) -> anyhow::Result<Check> {
     let mut check = Check::new("replies");
-    let mut asked = asked(books, &mut check);
+    let mut unanswered = unanswered(books);
     let mut after = (String::new(), String::new());
     loop {
         let rows: Vec<Row> = sqlx::query_as(
@@ -63,52 +63,50 @@ pub(crate) async fn check(snapshot: &mut Snapshot, books: &Books) -> anyhow::Res
         after = (last.merchant_id.clone(), last.idem_key.clone());
         for row in rows {
             check.count("replies");
-            let known = asked.remove(&(row.merchant_id.clone(), row.idem_key.clone()));
-            if let Err(why) = compare(&row, known) {
+            if let Err(why) = compare(&row, &mut unanswered) {
                 check.violated(format!("{} key {}: {why}", row.merchant_id, row.idem_key));
             }
         }
     }
     let kept_since = snapshot.taken - TimeDelta::days(KEPT_DAYS);
-    for ((merchant, key), (payment, known)) in asked {
+    for ((payment, version), known) in unanswered {
         let name = payment::PaymentId::from(payment);
         check.ensure(known.created < kept_since, || {
-            format!("{merchant} key {key} changed {name} and has no reply")
+            format!("{name} event {version} was asked for and has no reply")
         });
     }
     Ok(check)
 }
 
-fn asked<'a>(books: &'a Books, check: &mut Check) -> Asked<'a> {
-    let mut asked = Asked::new();
+fn unanswered(books: &Books) -> Unanswered<'_> {
+    let mut unanswered = Unanswered::new();
     for (payment, known) in books {
-        for known in known {
-            let Some(key) = &known.key else { continue };
-            let merchant = &known.state.merchant_id;
-            let twin = asked.insert((merchant.clone(), key.clone()), (*payment, known));
-            check.ensure(twin.is_none(), || {
-                format!("{merchant} key {key} took effect twice")
-            });
-        }
+        let asked_for = known.iter().filter(|known| known.key.is_some());
+        unanswered.extend(asked_for.map(|known| ((*payment, known.state.version), known)));
     }
-    asked
+    unanswered
 }
 
-fn compare(row: &Row, known: Option<(Uuid, &Known)>) -> Result<(), String> {
-    let (Some(status), Some(body)) = (row.status, &row.body) else {
-        return Err("is committed without a reply".to_owned());
-    };
-    match (status, known) {
-        (200..300, Some((payment, known))) => agree(body, payment, known),
-        (200..300, None) => Err("was answered with success and changed nothing".to_owned()),
-        (_, Some(_)) => Err(format!("was answered with {status} and changed something")),
-        (400..500, None) => Ok(()),
-        (_, None) => Err(format!("{status} is never stored")),
+fn compare(row: &Row, unanswered: &mut Unanswered<'_>) -> Result<(), String> {
+    match (row.status, &row.body) {
+        (Some(200..300), Some(body)) => answered(row, body, unanswered),
+        (Some(400..500), Some(_)) => Ok(()),
+        (Some(status), Some(_)) => Err(format!("{status} is never stored")),
+        _ => Err("is committed without a reply".to_owned()),
     }
 }
 
-fn agree(body: &[u8], payment: Uuid, known: &Known) -> Result<(), String> {
+/// A success belongs to the change it tells of. The key is that of whoever signed, the payment's
+/// merchant or an operator.
+fn answered(row: &Row, body: &[u8], unanswered: &mut Unanswered<'_>) -> Result<(), String> {
     let reply: Success = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let payment = payment_id(&reply.payment_id).ok_or("was answered with no payment")?;
+    let known = unanswered
+        .remove(&(payment, reply.version))
+        .ok_or("was answered with success and changed nothing")?;
+    if known.key.as_deref() != Some(&row.idem_key) {
+        return Err("was answered with another key's change".to_owned());
+    }
     let state = &known.state;
     let said = (
         (
@@ -128,10 +126,11 @@ fn agree(body: &[u8], payment: Uuid, known: &Known) -> Result<(), String> {
         (state.amount, state.captured, state.refunded),
         (state.currency.as_str(), state.version),
     );
-    if said == folded && payment_id(&reply.payment_id) == Some(payment) {
-        return Ok(());
+    if said == folded {
+        Ok(())
+    } else {
+        Err(format!(
+            "was answered {said:?}, its change came to {folded:?}"
+        ))
     }
-    Err(format!(
-        "was answered {said:?}, its change came to {folded:?}"
-    ))
 }
