@@ -81,6 +81,8 @@ pub struct Stack {
     pub state: State,
     /// The ports it uses.
     pub ports: Ports,
+    /// Where functions reach a service instead of at its own port, through a proxy for instance.
+    pub detours: HashMap<Component, String>,
 }
 
 impl Stack {
@@ -103,6 +105,7 @@ impl Stack {
             programs,
             state,
             ports,
+            detours: HashMap::new(),
         })
     }
 
@@ -145,6 +148,13 @@ impl Stack {
     #[must_use]
     pub fn address(&self, component: Component) -> String {
         format!("127.0.0.1:{}", self.ports.get(component.ports()[0]))
+    }
+
+    /// The address at which functions reach a component.
+    #[must_use]
+    pub fn reached_at(&self, component: Component) -> String {
+        let detour = self.detours.get(&component).cloned();
+        detour.unwrap_or_else(|| self.address(component))
     }
 
     /// Checks that no other program has a port that a component which does not run would need.

@@ -102,6 +102,22 @@ impl Daemon {
         self.pid
     }
 
+    /// Stops the process where it stands, until [`Daemon::resume`].
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a paused process go on.
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// Waits until the process has ended.
     ///
     /// # Errors

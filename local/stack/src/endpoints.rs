@@ -120,6 +120,7 @@ mod tests {
             programs: directory.to_owned(),
             state: State::open(directory).unwrap(),
             ports: Ports::resolve(|_| None, &HashMap::new()).unwrap(),
+            detours: HashMap::new(),
         }
     }
 

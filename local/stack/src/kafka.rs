@@ -116,7 +116,9 @@ fn server_properties(stack: &Stack) -> anyhow::Result<String> {
         text,
         "listeners=BROKER://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}"
     )?;
-    writeln!(text, "advertised.listeners=BROKER://127.0.0.1:{client}")?;
+    // Clients go on from the bootstrap address to this one.
+    let reached_at = stack.reached_at(Component::Kafka);
+    writeln!(text, "advertised.listeners=BROKER://{reached_at}")?;
     // A fixed list of voters rather than one kept in the data: the port may change between runs.
     writeln!(text, "controller.quorum.voters=1@127.0.0.1:{controller}")?;
     Ok(text)

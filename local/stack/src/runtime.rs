@@ -29,9 +29,9 @@ pub fn environment(stack: &Stack) -> Vec<(&'static str, String)> {
         ("PAYFN_STATE", stack.state.directory().display().to_string()),
         (
             "REDIS_URL",
-            format!("redis://{}", stack.address(Component::Redis)),
+            format!("redis://{}", stack.reached_at(Component::Redis)),
         ),
-        ("KAFKA_BROKERS", stack.address(Component::Kafka)),
+        ("KAFKA_BROKERS", stack.reached_at(Component::Kafka)),
     ]
 }
 

@@ -47,7 +47,11 @@ impl Secrets {
     /// When the user is none of [`mariadb::users`].
     #[must_use]
     pub fn url(&self, stack: &Stack, user: &str, database: &str) -> String {
-        let (password, address) = (&self.0[user], stack.address(Component::Mariadb));
+        self.url_at(&stack.address(Component::Mariadb), user, database)
+    }
+
+    fn url_at(&self, address: &str, user: &str, database: &str) -> String {
+        let password = &self.0[user];
         format!("mysql://{user}:{password}@{address}/{database}")
     }
 
@@ -58,7 +62,8 @@ impl Secrets {
     pub fn write_urls(&self, stack: &Stack) -> anyhow::Result<()> {
         for service in mariadb::SERVICES {
             for (user, suffix) in [("fn", ""), ("migrate", "-migrate")] {
-                let url = self.url(stack, &format!("{service}_{user}"), service);
+                let address = stack.reached_at(Component::Mariadb);
+                let url = self.url_at(&address, &format!("{service}_{user}"), service);
                 let path = stack
                     .state
                     .secret(&format!("database-url-{service}{suffix}"));
