@@ -1,4 +1,5 @@
 //! Two relays at once, of which one hangs and wakes up after the other has taken its shards over.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
     path::Path,
