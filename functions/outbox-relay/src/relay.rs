@@ -217,12 +217,12 @@ async fn settle(
     if delivered.is_empty() {
         return Ok(0);
     }
-    let owned = owner_table::lock_owned(tx, owner).await?;
+    let shards = owner_table::lock_owned(tx, owner).await?;
     failpoint::at!("relay.locked");
     let kept: Vec<Delivery> = delivered
         .iter()
         .copied()
-        .filter(|report| owned.contains(&report.shard))
+        .filter(|report| shards.contains(&report.shard))
         .collect();
     if !kept.is_empty() {
         pending_table::settle(tx, &kept, Utc::now()).await?;
