@@ -184,7 +184,9 @@ fn append(map: &mut HeaderMap, name: &str, value: &str) -> Result<(), ClientErro
     Ok(())
 }
 
-fn now_s() -> i64 {
+/// Seconds since the epoch, for `created`.
+#[must_use]
+pub fn now_s() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
