@@ -13,7 +13,7 @@ use nix::{
 use serde_json::json;
 use testbed::{Testbed, until};
 
-/// Payments between one look at the owners and the next.
+/// Payments made in each state of the relays.
 const PAYMENTS: usize = 5;
 
 #[tokio::test]
@@ -27,14 +27,11 @@ async fn a_relay_that_wakes_up_after_a_takeover_loses_and_inverts_nothing() {
     let pid = Pid::from_raw(bed.instance_pid("outbox-relay").await);
     let second = SecondRelay::start();
 
-    let mut payments = Vec::new();
     kill(pid, Signal::SIGSTOP).expect("the relay can be stopped");
+    let mut payments = lives(&bed).await;
     until("the second relay to own every shard", async || {
-        payments.extend(lives(&bed).await);
-        owners(&bed)
-            .await
-            .iter()
-            .all(|owner| !first.contains(owner))
+        let owners = owners(&bed).await;
+        owners.iter().all(|owner| !first.contains(owner))
     })
     .await;
     until("the second relay to send what waited", async || {
