@@ -12,7 +12,6 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
-use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 use testbed::{Testbed, WAIT_MAX, fresh};
 
@@ -191,13 +190,9 @@ impl Books {
     /// Copies some payments, whose events are all on the topics, from the stack under test.
     async fn copy() -> Self {
         let bed = Testbed::new().await;
-        let demo = bed.caller("demo");
         let mut payments = Vec::new();
         for refund in [4_000, 10_000] {
-            let payment = bed.captured(10_000).await;
-            let path = format!("/payments/refund/{payment}");
-            let reply = demo.post(&path, &json!({ "amount": refund })).await;
-            assert_eq!(reply.status, 200);
+            let payment = bed.refunded(10_000, refund).await;
             bed.events(&payment, 3).await;
             payments.push(payment);
         }

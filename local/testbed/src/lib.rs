@@ -87,6 +87,16 @@ impl Testbed {
         assert_eq!(reply.status, 200, "{:?}", reply.body);
         payment_id
     }
+
+    /// A payment of `amount` won of which `refund` was given back, by `demo`: three events.
+    pub async fn refunded(&self, amount: u64, refund: u64) -> String {
+        let payment_id = self.captured(amount).await;
+        let path = format!("/payments/refund/{payment_id}");
+        let asked = json!({ "amount": refund });
+        let reply = self.caller("demo").post(&path, &asked).await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        payment_id
+    }
 }
 
 impl Testbed {

@@ -8,13 +8,13 @@ async fn payments_go_on_while_redis_or_kafka_is_away_and_events_arrive_when_it_i
     let bed = Testbed::new().await;
 
     stack(&["stop", "redis"]).await;
-    let without_redis = whole_life(&bed).await;
+    let without_redis = bed.refunded(15_000, 5_000).await;
     a_repeated_key_gives_the_stored_answer(&bed).await;
     the_rate_is_limited_in_process(&bed).await;
     stack(&["start", "redis"]).await;
 
     stack(&["stop", "kafka"]).await;
-    let without_kafka = whole_life(&bed).await;
+    let without_kafka = bed.refunded(15_000, 5_000).await;
     assert!(
         bed.count("outbox_pending").await >= 3,
         "events wait while Kafka is away"
@@ -42,18 +42,7 @@ async fn payments_go_on_while_redis_or_kafka_is_away_and_events_arrive_when_it_i
         bed.count("outbox_pending").await == 0
     })
     .await;
-    whole_life(&bed).await;
-}
-
-async fn whole_life(bed: &Testbed) -> String {
-    let payment_id = bed.captured(15_000).await;
-    let path = format!("/payments/refund/{payment_id}");
-    let reply = bed
-        .caller("demo")
-        .post(&path, &json!({ "amount": 5_000 }))
-        .await;
-    assert_eq!(reply.status, 200, "{:?}", reply.body);
-    payment_id
+    bed.refunded(15_000, 5_000).await;
 }
 
 async fn a_repeated_key_gives_the_stored_answer(bed: &Testbed) {
