@@ -124,7 +124,8 @@ fn server_properties(stack: &Stack) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// A broker that was killed may only come back once its session is over, hence the short one.
+/// A broker that was killed may only come back once its session is over, hence the short one. A
+/// record's time is when it was appended, so that records of several topics have one order.
 const PROPERTIES: &str = "\
 process.roles=broker,controller
 node.id=1
@@ -132,6 +133,7 @@ listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 auto.create.topics.enable=false
+log.message.timestamp.type=LogAppendTime
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 group.initial.rebalance.delay.ms=0
