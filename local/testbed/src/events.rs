@@ -27,7 +27,7 @@ pub struct Event {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// When the broker's log says it was written, in milliseconds since the epoch.
+    /// When the broker appended it, by the broker's clock, in milliseconds since the epoch.
     pub timestamp_ms: i64,
     /// Its key.
     pub key: String,
@@ -35,6 +35,26 @@ pub struct Event {
     pub value: Value,
     /// Its headers.
     pub headers: BTreeMap<String, String>,
+}
+
+impl Event {
+    /// Its number among the events of its payment.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.value["data"]["seq"].as_u64().expect("a number")
+    }
+}
+
+/// The numbers of a payment's events as a consumer meets them that ignores what it has seen.
+#[must_use]
+pub fn first_met(messages: &[Event], payment_id: &str) -> Vec<u64> {
+    let mut met = Vec::new();
+    for message in messages.iter().filter(|message| message.key == payment_id) {
+        if !met.contains(&message.seq()) {
+            met.push(message.seq());
+        }
+    }
+    met
 }
 
 impl Testbed {
@@ -58,6 +78,32 @@ impl Testbed {
             events.push(read(&topic, partition, offset).await);
         }
         events
+    }
+
+    /// Every message on the topics until now, in the order in which the broker appended them.
+    pub async fn messages(&self) -> Vec<Event> {
+        let mut messages = Vec::new();
+        for topic in TOPICS {
+            messages.extend(read_all(topic).await);
+        }
+        messages.sort_by_key(|message| message.timestamp_ms);
+        messages
+    }
+
+    /// Waits until no event is pending.
+    pub async fn everything_sent(&self) {
+        until("an empty outbox", async || {
+            self.count("outbox_pending").await == 0
+        })
+        .await;
+    }
+
+    /// Batches that relays have read while they had nothing to settle.
+    pub async fn beats(&self) -> u64 {
+        sqlx::query_scalar("SELECT CAST(SUM(beats) AS UNSIGNED) FROM outbox_owner")
+            .fetch_one(self.database())
+            .await
+            .expect("the owners can be read")
     }
 
     async fn delivered(&self, payment_id: &str) -> usize {
@@ -94,6 +140,34 @@ async fn read(topic: &str, partition: i32, offset: i64) -> Event {
         .expect("the message is there")
         .expect("the message can be read");
     event(&message)
+}
+
+async fn read_all(topic: &str) -> Vec<Event> {
+    let consumer: StreamConsumer = config().create().expect("a consumer");
+    let metadata = consumer
+        .fetch_metadata(Some(topic), WAIT_MAX)
+        .expect("the topic's metadata");
+    let mut places = TopicPartitionList::new();
+    let mut left = 0;
+    for partition in metadata.topics()[0].partitions() {
+        let (low, high) = consumer
+            .fetch_watermarks(topic, partition.id(), WAIT_MAX)
+            .expect("the ends of a partition");
+        places
+            .add_partition_offset(topic, partition.id(), Offset::Offset(low))
+            .expect("a place on a topic");
+        left += high - low;
+    }
+    consumer.assign(&places).expect("the topic can be read");
+    let mut messages = Vec::new();
+    for _ in 0..left {
+        let message = tokio::time::timeout(WAIT_MAX, consumer.recv())
+            .await
+            .expect("the message is there")
+            .expect("the message can be read");
+        messages.push(event(&message));
+    }
+    messages
 }
 
 fn event(message: &BorrowedMessage<'_>) -> Event {

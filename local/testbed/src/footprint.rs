@@ -3,7 +3,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use sqlx::{AssertSqlSafe, MySqlPool};
 
-use crate::{Testbed, events, until};
+use crate::{Testbed, events};
 
 const WATERMARK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -64,10 +64,7 @@ impl Testbed {
 
     /// How much the system holds once nothing is pending any more.
     pub async fn totals(&self) -> Totals {
-        until("an empty outbox", async || {
-            self.count("outbox_pending").await == 0
-        })
-        .await;
+        self.everything_sent().await;
         Totals {
             payments: self.count("payment").await,
             ledger_entries: self.count("ledger_entry").await,

@@ -15,11 +15,11 @@ mod stack;
 use std::time::{Duration, Instant};
 
 pub use caller::{Caller, Reply, RequestBuilder};
-pub use events::Event;
+pub use events::{Event, first_met};
 pub use footprint::{Footprint, Totals};
 use serde_json::{Value, json};
 use sqlx::MySqlPool;
-pub use stack::stack;
+pub use stack::{Paused, stack};
 
 /// How long anything is waited for before a test fails.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
