@@ -1,10 +1,9 @@
-use std::{env, time::Duration};
+use std::{env, fmt::Display, time::Duration};
 
 use anyhow::Context;
 use outbox::{Delivery, Pending};
 use rdkafka::{
     ClientConfig,
-    error::KafkaError,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord, Producer},
 };
@@ -12,6 +11,10 @@ use serde::Deserialize;
 
 /// How long librdkafka tries to deliver an event, in milliseconds; the event stays pending after.
 const MESSAGE_TIMEOUT_MS: u32 = 8_000;
+/// How long a topic may be unknown to the broker, in milliseconds, until its events are refused.
+const TOPIC_UNKNOWN_MS: u32 = 1_000;
+/// The longest pause between two tries to connect, in milliseconds.
+const RECONNECT_MAX_MS: u32 = 1_000;
 /// How long events wait to share a request, in milliseconds.
 const LINGER_MS: u32 = 2;
 /// How long an event waits for room in librdkafka's queue.
@@ -43,6 +46,11 @@ impl Broker {
             .set("linger.ms", LINGER_MS.to_string())
             .set("compression.type", "lz4")
             .set("message.timeout.ms", MESSAGE_TIMEOUT_MS.to_string())
+            .set(
+                "topic.metadata.propagation.max.ms",
+                TOPIC_UNKNOWN_MS.to_string(),
+            )
+            .set("reconnect.backoff.max.ms", RECONNECT_MAX_MS.to_string())
             // The same partition that Java's clients choose for a key.
             .set("partitioner", "murmur2_random");
         let producer = config.create().context("KAFKA_BROKERS")?;
@@ -51,10 +59,16 @@ impl Broker {
 
     /// Sends one event and waits for its delivery report; `None` when it was not acknowledged.
     pub(crate) async fn send(&self, event: &Pending) -> Option<Delivery> {
+        self.delivery(event)
+            .await
+            .inspect_err(|error| not_sent(error, event))
+            .ok()
+    }
+
+    async fn delivery(&self, event: &Pending) -> anyhow::Result<Delivery> {
         let event_id = event.event_id.to_string();
-        let traceparent = serde_json::from_str::<Headers>(&event.headers)
-            .ok()?
-            .traceparent;
+        let Headers { traceparent } =
+            serde_json::from_str(&event.headers).context("its headers cannot be read")?;
         let headers = OwnedHeaders::new_with_capacity(2)
             .insert(Header {
                 key: "ce_id",
@@ -68,18 +82,14 @@ impl Broker {
             .key(&event.aggregate_id)
             .payload(&event.payload)
             .headers(headers);
-        match self.producer.send(record, QUEUE_TIMEOUT).await {
-            Ok(report) => Some(Delivery {
-                shard: event.shard,
-                id: event.id,
-                partition: report.partition,
-                offset: report.offset,
-            }),
-            Err((error, _)) => {
-                not_sent(&error, event);
-                None
-            }
-        }
+        let sent = self.producer.send(record, QUEUE_TIMEOUT).await;
+        let report = sent.map_err(|(error, _)| error)?;
+        Ok(Delivery {
+            shard: event.shard,
+            id: event.id,
+            partition: report.partition,
+            offset: report.offset,
+        })
     }
 
     /// A producer that met a fatal error never recovers: replaces it. What it had not delivered is
@@ -94,10 +104,10 @@ impl Broker {
     }
 }
 
-fn not_sent(error: &KafkaError, event: &Pending) {
+fn not_sent(error: &impl Display, event: &Pending) {
     metrics::counter!("outbox_send_failures_total").increment(1);
     tracing::warn!(
-        error = %error,
+        error = format!("{error:#}"),
         event.id = %event.event_id,
         event.r#type = event.event_type,
         "event not acknowledged, it stays pending"

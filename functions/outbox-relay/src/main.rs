@@ -1,6 +1,7 @@
 //! Continuous: sends what is pending in the outbox to Kafka, each payment's events in order.
 
 mod broker;
+mod held;
 mod relay;
 
 use std::sync::Arc;

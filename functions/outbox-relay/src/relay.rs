@@ -1,5 +1,6 @@
 use std::{
     collections::HashSet,
+    mem,
     time::{Duration, Instant},
 };
 
@@ -12,13 +13,16 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, mysql::MySqlConnectOptions};
 use uuid::Uuid;
 
-use crate::broker::Broker;
+use crate::{broker::Broker, held::Held};
 
 /// Events read at once.
 const BATCH_ROWS_MAX: u32 = 500;
 /// Batches sent in one invocation; more is left to the next one.
 const BATCHES_MAX: u32 = 20;
-/// A silent session gives up its shards after this, in seconds.
+/// No batch of an invocation begins later than this: the last one's events may take nine seconds to
+/// be given up, and the function's timeout must not end the relay while it sends.
+const BATCHES_BEGIN_WITHIN: Duration = Duration::from_secs(10);
+/// A silent session gives up its shards after this, in seconds, whatever it was doing.
 const SESSION_TIMEOUT_S: u32 = 10;
 /// A session unused for longer is opened anew.
 const SESSION_FRESH: Duration = Duration::from_secs(5);
@@ -31,6 +35,7 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Relay {
     database: MySqlConnectOptions,
     broker: Broker,
+    held: Held,
     session: Option<Session>,
 }
 
@@ -47,10 +52,11 @@ struct Session {
 }
 
 /// What one invocation did.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct Report {
     sent: usize,
-    unacknowledged: usize,
+    /// Keys left alone because an event of theirs was not acknowledged.
+    held: usize,
     /// Nothing is left to send now.
     idle: bool,
 }
@@ -60,27 +66,23 @@ impl Relay {
         Self {
             database,
             broker,
+            held: Held::default(),
             session: None,
         }
     }
 
-    /// Sends what is pending, batch by batch. After an error of the database the session is dropped
-    /// and its shards are free; the next invocation begins anew.
+    /// Sends what is pending, batch by batch. An event that the broker does not acknowledge stays
+    /// pending, and its key is left alone for a while. After an error the session is dropped and
+    /// its shards are free; the next invocation begins anew.
     ///
     /// # Errors
-    /// Those of the database; events that the broker did not acknowledge, which stay pending.
+    /// Those of the database; a producer that cannot be made.
     pub(crate) async fn run(&mut self) -> Result<Report, Error> {
-        let report = match self.relay().await {
-            Ok(report) => report,
-            Err(error) => {
-                self.session = None;
-                return Err(error.into());
-            }
-        };
-        match report.unacknowledged {
-            0 => Ok(report),
-            events => Err(format!("{events} events were not acknowledged").into()),
+        let report = self.relay().await;
+        if report.is_err() {
+            self.session = None;
         }
+        Ok(report?)
     }
 
     async fn relay(&mut self) -> anyhow::Result<Report> {
@@ -92,31 +94,28 @@ impl Relay {
         let session = self.session.insert(session);
         session.take_over().await?;
         session.measure_backlog().await?;
-        let mut report = Report {
-            sent: 0,
-            unacknowledged: 0,
-            idle: false,
-        };
+        self.held.release();
+        let mut report = Report::default();
         let mut delivered: Vec<Delivery> = Vec::new();
+        let began = Instant::now();
         for _ in 0..BATCHES_MAX {
-            let batch = session.settle_and_read(&delivered).await?;
-            delivered.clear();
+            if began.elapsed() >= BATCHES_BEGIN_WITHIN {
+                break;
+            }
+            let settling = mem::take(&mut delivered);
+            let batch = session.settle_and_read(&settling, &self.held).await?;
             report.idle = batch.is_empty();
             if report.idle {
                 break;
             }
             failpoint::at!("relay.read");
-            let reports = join_all(batch.iter().map(|event| self.broker.send(event))).await;
+            delivered = send(&self.broker, batch, &mut self.held).await;
             failpoint::at!("relay.sent");
-            delivered.extend(reports.into_iter().flatten());
             report.sent += delivered.len();
-            report.unacknowledged = batch.len() - delivered.len();
-            if report.unacknowledged > 0 {
-                break;
-            }
         }
         session.settle(&delivered).await?;
         session.used = Instant::now();
+        report.held = self.held.publish();
         Ok(report)
     }
 }
@@ -127,8 +126,7 @@ impl Session {
             .await
             .context("outbox session")?;
         db::set_up(&mut connection).await?;
-        let timeout = format!("SET SESSION wait_timeout = {SESSION_TIMEOUT_S}");
-        connection.execute(AssertSqlSafe(timeout)).await?;
+        connection.execute(AssertSqlSafe(silence_ends())).await?;
         let owner = Uuid::now_v7();
         let now = Instant::now();
         let mut session = Self {
@@ -184,17 +182,23 @@ impl Session {
 
     /// Settles the last batch and reads the next one. An event may be visible before it is on disk;
     /// none is sent before, because the commit of what is written here comes after it.
-    async fn settle_and_read(&mut self, delivered: &[Delivery]) -> sqlx::Result<Vec<Pending>> {
+    async fn settle_and_read(
+        &mut self,
+        delivered: &[Delivery],
+        held: &Held,
+    ) -> sqlx::Result<Vec<Pending>> {
+        let rows_max = BATCH_ROWS_MAX.min(held.room());
         let mut tx = self.connection.begin().await?;
         let settled = settle(&mut tx, self.owner, delivered).await?;
         let pending =
-            pending_table::read(&mut tx, self.owner, self.first_shard, BATCH_ROWS_MAX).await?;
+            pending_table::read(&mut tx, self.owner, self.first_shard, rows_max, held.keys())
+                .await?;
         if settled == 0 && !pending.is_empty() {
             owner_table::beat(&mut tx, self.owner).await?;
         }
         tx.commit().await?;
         failpoint::at!("relay.settled");
-        self.first_shard = next_shard(&pending);
+        self.first_shard = next_shard(&pending, rows_max);
         Ok(first_of_each_key(pending))
     }
 
@@ -206,6 +210,33 @@ impl Session {
         settle(&mut tx, self.owner, delivered).await?;
         tx.commit().await
     }
+}
+
+/// Sends events of different keys at once, and gives those that were acknowledged.
+async fn send(broker: &Broker, batch: Vec<Pending>, held: &mut Held) -> Vec<Delivery> {
+    let acknowledged = join_all(batch.iter().map(|event| broker.send(event))).await;
+    let mut delivered = Vec::with_capacity(batch.len());
+    for (event, delivery) in batch.into_iter().zip(acknowledged) {
+        match delivery {
+            Some(delivery) => delivered.push(delivery),
+            None => held.hold(event.aggregate_id),
+        }
+    }
+    delivered
+}
+
+/// Lets the server end a silent session, be it asleep, within a transaction or within a message.
+/// Each of these has a time limit of its own.
+fn silence_ends() -> String {
+    let limits = [
+        "wait_timeout",
+        "idle_transaction_timeout",
+        "idle_write_transaction_timeout",
+        "net_read_timeout",
+        "net_write_timeout",
+    ];
+    let settings = limits.map(|limit| format!("{limit} = {SESSION_TIMEOUT_S}"));
+    format!("SET SESSION {}", settings.join(", "))
 }
 
 /// Takes the pointers of delivered events away, those of shards still owned, and gives their number.
@@ -241,9 +272,9 @@ fn first_of_each_key(pending: Vec<Pending>) -> Vec<Pending> {
 }
 
 /// Where the next batch begins: after the last shard of a full one, so that no shard starves.
-fn next_shard(pending: &[Pending]) -> u16 {
+fn next_shard(pending: &[Pending], rows_max: u32) -> u16 {
     match pending.last() {
-        Some(last) if pending.len() >= BATCH_ROWS_MAX as usize => (last.shard + 1) % SHARDS,
+        Some(last) if pending.len() >= rows_max as usize => (last.shard + 1) % SHARDS,
         _ => 0,
     }
 }

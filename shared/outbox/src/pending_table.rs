@@ -65,8 +65,9 @@ pub(crate) async fn insert(
 }
 
 /// What is pending in the shards that `owner` owns, at most `rows_max`, from shard `first_shard` on
-/// and round to it again; within a shard in id order. Reads by the primary key, so that a long
-/// backlog costs no sort.
+/// and round to it again; within a shard in id order. The events of the keys `held` (without commas)
+/// are left out, so that they take no room. Reads by the primary key, so that a long backlog costs
+/// no sort.
 ///
 /// # Errors
 /// Those of the database.
@@ -75,11 +76,13 @@ pub async fn read(
     owner: Uuid,
     first_shard: u16,
     rows_max: u32,
+    held: impl Iterator<Item = &str>,
 ) -> sqlx::Result<Vec<Pending>> {
-    let mut pending = read_from(db, owner, first_shard, rows_max).await?;
+    let held = held.collect::<Vec<_>>().join(",");
+    let mut pending = read_from(db, owner, first_shard, rows_max, &held).await?;
     let room = rows_max.saturating_sub(u32::try_from(pending.len()).unwrap_or(rows_max));
     if first_shard > 0 && room > 0 {
-        let before = read_from(db, owner, 0, room).await?;
+        let before = read_from(db, owner, 0, room, &held).await?;
         pending.extend(
             before
                 .into_iter()
@@ -94,6 +97,7 @@ async fn read_from(
     owner: Uuid,
     first_shard: u16,
     rows_max: u32,
+    held: &str,
 ) -> sqlx::Result<Vec<Pending>> {
     sqlx::query_as!(
         Pending,
@@ -102,9 +106,11 @@ async fn read_from(
              FROM outbox_pending p
                   STRAIGHT_JOIN outbox_owner o ON o.shard = p.shard AND o.owner = ?
                   STRAIGHT_JOIN outbox_event e ON e.id = p.id
-            WHERE p.shard >= ? ORDER BY p.shard, p.id LIMIT ?"#,
+            WHERE p.shard >= ? AND FIND_IN_SET(e.aggregateid, ?) = 0
+            ORDER BY p.shard, p.id LIMIT ?"#,
         owner,
         first_shard,
+        held,
         rows_max
     )
     .fetch_all(db)
