@@ -155,16 +155,17 @@ impl Dispatcher {
     }
 
     /// Ends the waits and runs that have lasted too long, which nothing else would end; the
-    /// instances that still work on a call that was given up.
+    /// instances that are stuck: a call of theirs has timed out, and nothing has come from them,
+    /// neither an answer nor a poll, for as long as a call may take.
     pub(crate) fn sweep(&mut self, now: Instant) -> Vec<(FunctionId, InstanceId)> {
-        let mut overran = Vec::new();
+        let mut stuck = Vec::new();
         for (function, lane) in self.lanes.iter_mut().enumerate() {
             lane.shed(now);
             let instances = lane.time_out(now).into_iter();
-            overran.extend(instances.map(|instance| (function, instance)));
+            stuck.extend(instances.map(|instance| (function, instance)));
         }
         self.start_waiting(now);
-        overran
+        stuck
     }
 
     /// The caller is gone: a waiting call is dropped. True if the call is running.
@@ -173,8 +174,8 @@ impl Dispatcher {
     }
 
     /// Adds an instance that has not polled yet.
-    pub(crate) fn add(&mut self, function: FunctionId, id: InstanceId) {
-        self.lanes[function].add(id);
+    pub(crate) fn add(&mut self, function: FunctionId, id: InstanceId, now: Instant) {
+        self.lanes[function].add(id, now);
     }
 
     /// Takes an instance out, and fails every call it was running.
@@ -189,10 +190,10 @@ impl Dispatcher {
         self.start_waiting(now);
     }
 
-    /// An instance has failed, and the next one is started at `at`: calls that cannot be served
-    /// by then fail now.
-    pub(crate) fn restarts_at(&mut self, function: FunctionId, at: Instant) {
-        self.lanes[function].restarts_at(at);
+    /// An instance has failed, and `next` is started at `at`: calls that cannot be served by then
+    /// fail now. A later word about the same instance replaces the earlier.
+    pub(crate) fn restarts_at(&mut self, function: FunctionId, next: InstanceId, at: Instant) {
+        self.lanes[function].restarts_at(next, at);
     }
 
     /// An instance asks for a call. The number names the poll for [`Dispatcher::unpark`].
@@ -238,7 +239,7 @@ impl Dispatcher {
         outcome: Outcome,
         now: Instant,
     ) -> Result<(), Refusal> {
-        self.lanes[function].answer(instance, id, dispatch, outcome)?;
+        self.lanes[function].answer(instance, id, dispatch, outcome, now)?;
         self.start_waiting(now);
         Ok(())
     }

@@ -139,7 +139,7 @@ impl Function {
     /// Adds a started instance.
     pub(crate) fn add_instance(&self, instance: Arc<Instance>) {
         self.metrics.cold_starts.increment(1);
-        self.dispatcher().add(self.id, instance.id);
+        self.dispatcher().add(self.id, instance.id, Instant::now());
         locked(&self.instances).insert(instance.id, instance);
     }
 
@@ -150,10 +150,10 @@ impl Function {
             .remove(self.id, id, failure, Instant::now());
     }
 
-    /// Tells when the next instance is started, after one has failed.
-    pub(crate) fn restarts_in(&self, pause: Duration) {
+    /// Tells when the instance `next` is started, after one has failed.
+    pub(crate) fn restarts_in(&self, next: InstanceId, pause: Duration) {
         let at = Instant::now() + pause;
-        self.dispatcher().restarts_at(self.id, at);
+        self.dispatcher().restarts_at(self.id, next, at);
     }
 
     /// Phase and running calls of an instance; `None` once it is removed.
@@ -216,11 +216,14 @@ impl Function {
         locked(&self.dispatcher)
     }
 
-    /// What a timeout means for the instance: one at a time, it is stuck, so it is replaced.
-    pub(crate) fn instance_overran(&self, id: InstanceId) {
-        if self.config.concurrency.is_none()
-            && let Some(instance) = locked(&self.instances).get(&id)
-        {
+    /// Ends an instance that is stuck; another takes its place.
+    pub(crate) fn kill_instance(&self, id: InstanceId) {
+        if let Some(instance) = locked(&self.instances).get(&id) {
+            tracing::error!(
+                function = self.config.name,
+                instance = &*instance.name,
+                "the instance is stuck and is replaced"
+            );
             instance.kill.notify_one();
         }
     }

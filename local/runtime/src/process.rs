@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Failure;
-use crate::dispatch::Phase;
+use crate::dispatch::{InstanceId, Phase};
 use crate::function::Function;
 use crate::instance::{self, Instance};
 use crate::logs::{self, LogSink};
@@ -55,15 +55,18 @@ enum End {
 /// Keeps one instance of `function` running until `stop`.
 pub(crate) async fn supervise(function: Arc<Function>, sink: LogSink, stop: CancellationToken) {
     let mut backoff = BACKOFF_MIN;
+    let mut next = function.next_instance();
     while !stop.is_cancelled() {
         let started = std::time::Instant::now();
-        match run(&function, &sink, &stop).await {
+        match run(&function, next, &sink, &stop).await {
             Ok(End::Stopped) => return,
             Ok(End::Killed) => {
                 function.metrics.restarts.increment(1);
+                next = function.next_instance();
                 continue;
             }
-            Ok(End::Failed) => {}
+            Ok(End::Failed) => next = function.next_instance(),
+            // The number is not used up: the instance was never there.
             Err(error) => {
                 let name = &function.config.name;
                 tracing::error!(function = name, "cannot start an instance: {error:#}");
@@ -73,7 +76,7 @@ pub(crate) async fn supervise(function: Arc<Function>, sink: LogSink, stop: Canc
         if started.elapsed() >= SETTLED_AFTER {
             backoff = BACKOFF_MIN;
         }
-        function.restarts_in(backoff);
+        function.restarts_in(next, backoff);
         let _stopping = timeout(backoff, stop.cancelled()).await;
         backoff = BACKOFF_MAX.min(backoff * 2);
     }
@@ -81,13 +84,13 @@ pub(crate) async fn supervise(function: Arc<Function>, sink: LogSink, stop: Canc
 
 async fn run(
     function: &Arc<Function>,
+    id: InstanceId,
     sink: &LogSink,
     stop: &CancellationToken,
 ) -> anyhow::Result<End> {
     let listener = instance::bind()
         .await
         .context("no free address in 127.0.0.0/8")?;
-    let id = function.next_instance();
     let instance = Arc::new(Instance::new(
         &function.config.name,
         id,

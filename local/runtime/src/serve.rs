@@ -227,10 +227,10 @@ async fn sweep(dispatcher: SharedDispatcher, functions: Functions) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let now = ticks.tick().await;
-        let overran = locked(&dispatcher).sweep(now.into());
-        for (id, instance) in overran {
+        let stuck = locked(&dispatcher).sweep(now.into());
+        for (id, instance) in stuck {
             let function = functions.values().find(|function| function.id == id);
-            function.inspect(|function| function.instance_overran(instance));
+            function.inspect(|function| function.kill_instance(instance));
         }
     }
 }

@@ -23,6 +23,17 @@ struct Instance {
     polls: Vec<Poll>,
     running: usize,
     expired: VecDeque<Uuid>,
+    /// When it last polled or answered, or was added.
+    heard: Instant,
+    /// Whether a call has timed out since then.
+    overran: bool,
+}
+
+impl Instance {
+    fn is_heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.overran = false;
+    }
 }
 
 #[derive(Debug)]
@@ -58,8 +69,8 @@ pub(super) struct Lane {
     instances: BTreeMap<InstanceId, Instance>,
     queue: Queue,
     running: HashMap<Uuid, Running>,
-    /// When the instances that are not there are started again.
-    starts: Vec<Instant>,
+    /// When the instances that are not there are started.
+    starts: HashMap<InstanceId, Instant>,
     failed_starts: u32,
 }
 
@@ -70,7 +81,7 @@ impl Lane {
             instances: BTreeMap::new(),
             queue: Queue::default(),
             running: HashMap::new(),
-            starts: Vec::new(),
+            starts: HashMap::new(),
             failed_starts: 0,
         }
     }
@@ -167,20 +178,33 @@ impl Lane {
         self.queue.shed(&self.limits, served, now);
     }
 
-    /// Gives up the calls that have run too long; the instances that still work on them.
+    /// Gives up the calls that have run too long; the instances that are stuck, once each.
     pub(super) fn time_out(&mut self, now: Instant) -> Vec<InstanceId> {
         let failure = Failure::TimedOut(self.limits.timeout);
         let overdue: Vec<_> = self
             .running
             .extract_if(|_, running| running.deadline <= now)
             .collect();
-        let mut overran = Vec::new();
         for (id, running) in overdue {
             self.forget(running.instance, id);
-            overran.push(running.instance);
             running.end(Err(failure.clone()));
         }
-        overran
+        self.take_stuck(now)
+    }
+
+    /// A call that takes too long says little about an instance that answers others meanwhile,
+    /// and everything about one that has been silent for as long as a call may take. It gets no
+    /// further call.
+    fn take_stuck(&mut self, now: Instant) -> Vec<InstanceId> {
+        let mut stuck = Vec::new();
+        for (id, instance) in &mut self.instances {
+            if instance.overran && now.duration_since(instance.heard) >= self.limits.timeout {
+                instance.overran = false;
+                instance.polls.clear();
+                stuck.push(*id);
+            }
+        }
+        stuck
     }
 
     /// Drops a waiting call. True if the call is running.
@@ -188,17 +212,17 @@ impl Lane {
         !self.queue.remove(id) && self.running.contains_key(&id)
     }
 
-    pub(super) fn add(&mut self, id: InstanceId) {
+    pub(super) fn add(&mut self, id: InstanceId, now: Instant) {
         let instance = Instance {
             phase: Phase::Starting,
             polls: Vec::new(),
             running: 0,
             expired: VecDeque::new(),
+            heard: now,
+            overran: false,
         };
         self.instances.insert(id, instance);
-        // One of the starts that were announced, and so the first.
-        let first = (0..self.starts.len()).min_by_key(|index| self.starts[*index]);
-        first.map(|index| self.starts.swap_remove(index));
+        self.starts.remove(&id);
     }
 
     pub(super) fn remove(&mut self, id: InstanceId, failure: &Failure) {
@@ -208,9 +232,9 @@ impl Lane {
         }
     }
 
-    /// An instance has failed; the next one is started at `at`.
-    pub(super) fn restarts_at(&mut self, at: Instant) {
-        self.starts.push(at);
+    /// An instance has failed; `next` is started at `at`.
+    pub(super) fn restarts_at(&mut self, next: InstanceId, at: Instant) {
+        self.starts.insert(next, at);
         self.failed_starts += 1;
         let mut queue = take(&mut self.queue);
         queue.fail(&Failure::NoInstance, |since| {
@@ -229,6 +253,7 @@ impl Lane {
         if self.limits.sequential && instance.running > 0 {
             return Err(Refusal::Busy);
         }
+        instance.is_heard(now);
         if instance.phase == Phase::Starting {
             instance.phase = Phase::Ready;
             self.failed_starts = 0;
@@ -270,7 +295,11 @@ impl Lane {
         id: Uuid,
         dispatch: Option<u64>,
         outcome: Outcome,
+        now: Instant,
     ) -> Result<(), Refusal> {
+        if let Some(instance) = self.instances.get_mut(&instance) {
+            instance.is_heard(now);
+        }
         let Entry::Occupied(entry) = self.running.entry(id) else {
             return Err(self.take_expired(instance, id));
         };
@@ -292,7 +321,7 @@ impl Lane {
         if self.is_served() {
             return false;
         }
-        let next = self.starts.iter().min();
+        let next = self.starts.values().min();
         let too_late = self.instances.is_empty() && next.is_some_and(|next| *next > until);
         too_late || self.failed_starts >= FAILED_STARTS_MAX
     }
@@ -319,6 +348,7 @@ impl Lane {
     fn forget(&mut self, instance: InstanceId, id: Uuid) {
         if let Some(instance) = self.instances.get_mut(&instance) {
             instance.running -= 1;
+            instance.overran = true;
             if instance.expired.len() >= EXPIRED_KEPT_MAX {
                 instance.expired.pop_front();
             }

@@ -5,6 +5,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::*;
 
 mod overload;
+mod stuck;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,7 +29,7 @@ fn dispatcher(queue_max: usize, sequential: bool) -> Dispatcher {
         ..LIMITS
     };
     assert_eq!(dispatcher.register(limits), F);
-    dispatcher.add(F, 1);
+    dispatcher.add(F, 1, Instant::now());
     dispatcher
 }
 
@@ -173,8 +174,8 @@ fn answer_after_the_timeout_is_expired_once_then_unknown() {
 #[test]
 fn second_foreign_and_stale_answers_are_unknown() {
     let mut dispatcher = dispatcher(8, false);
-    dispatcher.add(F, 2);
     let now = Instant::now();
+    dispatcher.add(F, 2, now);
     let (_, _poll) = dispatcher.park(F, 1, now).expect("parks");
     let call = call();
     let _pending = dispatcher.submit(F, call.clone(), now).expect("dispatched");
@@ -196,8 +197,8 @@ fn second_foreign_and_stale_answers_are_unknown() {
 #[test]
 fn lost_instance_fails_its_own_calls_only() {
     let mut dispatcher = dispatcher(8, false);
-    dispatcher.add(F, 2);
     let now = Instant::now();
+    dispatcher.add(F, 2, now);
     let (_, _first) = dispatcher.park(F, 1, now).expect("parks");
     let (_, _second) = dispatcher.park(F, 2, now).expect("parks");
     let mut pending = [
@@ -246,8 +247,8 @@ fn call_sent_to_a_poll_that_never_saw_it_is_handed_out_again() {
 #[test]
 fn least_loaded_instance_is_chosen() {
     let mut dispatcher = dispatcher(8, false);
-    dispatcher.add(F, 2);
     let now = Instant::now();
+    dispatcher.add(F, 2, now);
     for _ in 0..3 {
         std::mem::forget(dispatcher.park(F, 1, now).expect("parks"));
         std::mem::forget(dispatcher.park(F, 2, now).expect("parks"));

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Puppeteer, Runtime, eventually};
+use crate::harness::{Puppeteer, Runtime, eventually, is_alive};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
@@ -57,21 +57,29 @@ async fn sequential_instance_runs_one_call_after_the_other() {
     }
 }
 
+/// Serves one call; the process that answered it.
+async fn serve_one(runtime: &Runtime, puppeteer: &Puppeteer) -> i32 {
+    let response = runtime.post("/puppet");
+    let invocation = puppeteer.next().await;
+    let pid = invocation.pid;
+    invocation.answer(OK).await;
+    assert_eq!(response.await.unwrap().text().await.unwrap(), "done");
+    pid
+}
+
 #[tokio::test]
 async fn timeout_of_a_concurrent_function_fails_that_call_only() {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("concurrency = 2\ntimeout_s = 2", "").await;
+    let runtime = puppeteer.start("concurrency = 2\ntimeout_s = 10", "").await;
     let slow = runtime.post("/puppet");
     let overdue = puppeteer.next().await;
     let pid = overdue.pid;
+    while !slow.is_finished() {
+        assert_eq!(serve_one(&runtime, &puppeteer).await, pid);
+    }
     assert_eq!(slow.await.unwrap().status(), 503);
-    assert_eq!(
-        runtime
-            .metric("lambda_errors_total{function=\"puppet\",type=\"timeout\"}")
-            .await
-            .unwrap(),
-        "1"
-    );
+    let timeouts = "lambda_errors_total{function=\"puppet\",type=\"timeout\"}";
+    assert_eq!(runtime.metric(timeouts).await.unwrap(), "1");
 
     // The late answer reaches nobody, and the instance goes on.
     let next = runtime.post("/puppet");
@@ -89,6 +97,19 @@ async fn timeout_of_a_concurrent_function_fails_that_call_only() {
     for response in both {
         assert_eq!(response.await.unwrap().text().await.unwrap(), "done");
     }
+}
+
+#[tokio::test]
+async fn concurrent_instance_that_hangs_is_replaced() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("concurrency = 4\ntimeout_s = 5", "").await;
+    let hung = serve_one(&runtime, &puppeteer).await;
+    kill(Pid::from_raw(hung), Signal::SIGSTOP).unwrap();
+    let lost = runtime.post("/puppet").await.unwrap();
+    assert_eq!(lost.status(), 503);
+    eventually(async || (!is_alive(hung)).then_some(())).await;
+    assert_ne!(serve_one(&runtime, &puppeteer).await, hung);
+    assert_eq!(runtime.metric("lambda_restarts_total").await.unwrap(), "1");
 }
 
 #[tokio::test]

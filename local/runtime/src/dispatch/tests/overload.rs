@@ -23,7 +23,7 @@ impl Host {
         };
         for limits in functions {
             let function = host.dispatcher.register(*limits);
-            host.dispatcher.add(function, 1);
+            host.dispatcher.add(function, 1, host.now);
             (0..2 * in_flight_max).for_each(|_| host.park(function));
         }
         host
@@ -195,8 +195,8 @@ fn burst_may_wait_longer_than_a_standing_queue() {
         queue_target: 50 * MS,
         ..LIMITS
     });
-    dispatcher.add(F, 1);
     let now = Instant::now();
+    dispatcher.add(F, 1, now);
     let (_, _poll) = dispatcher.park(F, 1, now).expect("parks");
     let _running = dispatcher.submit(F, call(), now).expect("dispatched");
     let mut waiting = dispatcher.submit(F, call(), now).expect("queued");
@@ -214,8 +214,8 @@ fn calls_that_waited_for_a_start_are_no_overload() {
         queue_target: 50 * MS,
         ..LIMITS
     });
-    dispatcher.add(F, 1);
     let now = Instant::now();
+    dispatcher.add(F, 1, now);
     let waiting: Vec<_> = (0..3).map(|_| dispatcher.submit(F, call(), now)).collect();
     let later = now + 1500 * MS;
     dispatcher.sweep(later);
@@ -259,7 +259,7 @@ fn calls_wait_for_a_restart_only_if_it_comes_in_time() {
     dispatcher.remove(F, 1, &exited, now);
     let mut early = dispatcher.submit(F, call(), now).expect("queued");
     let mut late = dispatcher.submit(F, call(), now + SECOND).expect("queued");
-    dispatcher.restarts_at(F, now + 2500 * MS);
+    dispatcher.restarts_at(F, 2, now + 2500 * MS);
     assert_eq!(
         early.try_recv().expect("failed").outcome,
         Err(Failure::NoInstance)
@@ -267,8 +267,37 @@ fn calls_wait_for_a_restart_only_if_it_comes_in_time() {
     assert!(late.try_recv().is_err(), "it may wait until 3 s");
     assert_eq!(dispatcher.refusal(F, 0, now), Some(Failure::NoInstance));
     assert_eq!(dispatcher.refusal(F, 0, now + SECOND), None);
-    dispatcher.add(F, 2);
+    dispatcher.add(F, 2, now);
     assert_eq!(dispatcher.refusal(F, 0, now), None, "it is being started");
+}
+
+#[test]
+fn start_that_failed_is_not_waited_for() {
+    let mut dispatcher = dispatcher(8, false);
+    let now = Instant::now();
+    dispatcher.remove(F, 1, &Failure::Exited("gone".to_owned()), now);
+    dispatcher.restarts_at(F, 2, now + SECOND);
+    assert_eq!(dispatcher.refusal(F, 0, now), None);
+    dispatcher.restarts_at(F, 2, now + 10 * SECOND);
+    assert_eq!(dispatcher.refusal(F, 0, now), Some(Failure::NoInstance));
+}
+
+#[test]
+fn instance_that_is_back_does_not_stand_for_another() {
+    let mut dispatcher = dispatcher(8, false);
+    let now = Instant::now();
+    let exited = Failure::Exited("gone".to_owned());
+    dispatcher.add(F, 2, now);
+    dispatcher.remove(F, 1, &exited, now);
+    dispatcher.restarts_at(F, 3, now + 10 * SECOND);
+    dispatcher.remove(F, 2, &exited, now);
+    dispatcher.restarts_at(F, 4, now + SECOND);
+    dispatcher.add(F, 4, now + SECOND);
+    dispatcher.remove(F, 4, &exited, now + SECOND);
+    assert_eq!(
+        dispatcher.refusal(F, 0, now + SECOND),
+        Some(Failure::NoInstance)
+    );
 }
 
 #[test]
@@ -280,8 +309,8 @@ fn nothing_waits_for_a_function_that_never_starts() {
     for instance in 1..=5 {
         assert!(waiting.try_recv().is_err(), "{instance}");
         dispatcher.remove(F, instance, &exited, now);
-        dispatcher.restarts_at(F, now);
-        dispatcher.add(F, instance + 1);
+        dispatcher.restarts_at(F, instance + 1, now);
+        dispatcher.add(F, instance + 1, now);
     }
     assert_eq!(
         waiting.try_recv().expect("failed").outcome,
