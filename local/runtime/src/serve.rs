@@ -77,7 +77,7 @@ pub(crate) async fn serve(
     let wakes = Wakes::of(functions.values());
     let (routes, _) = RouteTable::build(targets(&manifest, &functions)?.into_iter())?;
     let gateway = Arc::new(Gateway::new(routes, manifest.gateway, wakes.clone()));
-    let invoke_api = Arc::new(InvokeApi::new(functions.clone(), wakes));
+    let invoke_api = Arc::new(InvokeApi::new(functions.clone(), wakes.clone()));
     let admin_api = Arc::new(Admin::new(functions.clone(), Arc::clone(&registry)));
 
     let stop = Stop::default();
@@ -85,7 +85,7 @@ pub(crate) async fn serve(
     let mut clients = JoinSet::new();
     clients.spawn(server::serve(http, bounds, until(), gateway));
     clients.spawn(server::serve(invoke, OPERATORS, until(), invoke_api));
-    start_sources(&functions, &stop, &mut clients);
+    start_sources(&functions, &wakes, &stop, &mut clients);
     // Ended when dropped.
     let mut others = JoinSet::new();
     others.spawn(server::serve(admin, OPERATORS, stop.all.clone(), admin_api));
@@ -182,7 +182,7 @@ fn targets(manifest: &Manifest, functions: &Functions) -> anyhow::Result<Vec<(Ro
     Ok(targets)
 }
 
-fn start_sources(functions: &Functions, stop: &Stop, tasks: &mut JoinSet<()>) {
+fn start_sources(functions: &Functions, wakes: &Wakes, stop: &Stop, tasks: &mut JoinSet<()>) {
     for function in functions.values() {
         if let Some(source) = function.config.continuous.clone() {
             let function = Arc::clone(function);
@@ -197,6 +197,7 @@ fn start_sources(functions: &Functions, stop: &Stop, tasks: &mut JoinSet<()>) {
             tasks.spawn(sources::run_schedule(
                 function,
                 schedule,
+                wakes.clone(),
                 stop.clients.clone(),
             ));
         }

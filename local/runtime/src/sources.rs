@@ -13,6 +13,7 @@ use crate::call::{Call, Outcome, json};
 use crate::function::Function;
 use crate::manifest::{Continuous, Schedule, Timing};
 use crate::trace::Trace;
+use crate::wakes::Wakes;
 
 /// First pause after an idle answer; it doubles up to the manifest's `idle_ms`.
 const IDLE_MIN: Duration = Duration::from_millis(5);
@@ -97,6 +98,7 @@ impl Verdict {
 pub(crate) async fn run_schedule(
     function: Arc<Function>,
     schedule: Schedule,
+    wakes: Wakes,
     stop: CancellationToken,
 ) {
     let event = json(&schedule.input);
@@ -119,23 +121,27 @@ pub(crate) async fn run_schedule(
             function.metrics.schedule_skipped.increment(1);
             continue;
         }
-        running = Some(tokio::spawn(run_once(Arc::clone(&function), event.clone())));
+        let run = run_once(Arc::clone(&function), event.clone(), wakes.clone());
+        running = Some(tokio::spawn(run));
     }
     if let Some(run) = running {
         let _panicked = run.await;
     }
 }
 
-async fn run_once(function: Arc<Function>, event: Bytes) {
+async fn run_once(function: Arc<Function>, event: Bytes, wakes: Wakes) {
     let call = call(event);
     let id = call.id;
-    if let Err(failure) = function.invoke(call).await {
-        let body = failure.body(id);
-        let reason = String::from_utf8_lossy(&body);
-        tracing::error!(
-            function = function.config.name,
-            "the scheduled run failed: {reason}"
-        );
+    match function.invoke(call).await {
+        Ok(_) => wakes.answered(&function.config.name),
+        Err(failure) => {
+            let body = failure.body(id);
+            let reason = String::from_utf8_lossy(&body);
+            tracing::error!(
+                function = function.config.name,
+                "the scheduled run failed: {reason}"
+            );
+        }
     }
 }
 

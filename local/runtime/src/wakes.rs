@@ -29,7 +29,7 @@ impl Wakes {
         Self(Arc::new(wakes))
     }
 
-    /// The function `name` has answered a caller successfully.
+    /// The function `name` has answered a request, an invocation or a schedule successfully.
     pub(crate) fn answered(&self, name: &str) {
         for function in self.0.get(name).into_iter().flatten() {
             // A wake nobody waits for yet is kept, and many are one.

@@ -1,4 +1,4 @@
-use crate::harness::{Puppeteer, eventually};
+use crate::harness::{Invocation, Puppeteer, eventually, soon};
 
 #[tokio::test]
 async fn continuous_function_runs_again_after_work_and_after_a_wake() {
@@ -25,6 +25,26 @@ async fn continuous_function_runs_again_after_work_and_after_a_wake() {
     third.answer("fail").await;
     let after_failure = puppeteer.next().await;
     assert_eq!(after_failure.event["source"], "local-lambda.continuous");
+}
+
+#[tokio::test]
+async fn scheduled_run_wakes_a_continuous_function_as_a_request_does() {
+    let puppeteer = Puppeteer::new().await;
+    let sources = "[[functions.puppet.schedule]]\nevery = '100ms'\n\
+                   [functions.relay]\ncommand = [PUPPET]\n\
+                   [functions.relay.continuous]\nwake_on = ['puppet']\nidle_ms = 3600000\n";
+    let _runtime = puppeteer.start("", sources).await;
+    let is_relay = |invocation: &Invocation| invocation.event["source"].is_string();
+    // Without a wake each pause is twice as long as the one before.
+    soon(async {
+        let mut idle_runs = 0;
+        while idle_runs < 15 {
+            let invocation = puppeteer.next().await;
+            idle_runs += u32::from(is_relay(&invocation));
+            invocation.answer(r#"{"idle":true}"#).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
