@@ -1,12 +1,52 @@
 //! The function runtime with every function of the manifest.
 
-use anyhow::ensure;
-use reqwest::{Client, StatusCode};
+use std::time::Duration;
 
-use crate::{Component, Port, Stack};
+use anyhow::{anyhow, ensure};
+use reqwest::{Client, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{Component, Port, Stack, wait};
 
 /// The manifest, relative to the root of the checkout.
 const MANIFEST: &str = "functions/functions.toml";
+/// How long the functions may take until each has an instance that is ready.
+const FUNCTIONS_READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// A function as the runtime shows it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// How many instances are kept running.
+    pub min_instances: u32,
+    /// Those that run.
+    pub instances: Vec<Instance>,
+    /// Calls that wait for one.
+    pub queued: u64,
+}
+
+/// A process of a function.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// Where it speaks with the runtime.
+    pub address: String,
+    /// `starting` or `ready`.
+    pub state: String,
+    /// Calls it is running.
+    pub in_flight: u64,
+}
+
+impl Function {
+    /// Whether an instance takes calls.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.instances.iter().any(|it| it.state == "ready")
+    }
+}
 
 /// The runtime's command.
 ///
@@ -45,3 +85,44 @@ pub async fn answers(stack: &Stack) -> anyhow::Result<()> {
     ensure!(status == StatusCode::OK, "/healthz answers {status}");
     Ok(())
 }
+
+/// The functions of a runtime that serves requests.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn functions(stack: &Stack) -> reqwest::Result<Vec<Function>> {
+    let port = stack.ports.get(Port::Admin);
+    let request = Client::new().get(format!("http://127.0.0.1:{port}/functions"));
+    request.send().await?.error_for_status()?.json().await
+}
+
+/// Waits until each function that is kept running has an instance that takes calls.
+///
+/// # Errors
+/// Names a function that has none in time, and shows the end of what was logged about it.
+pub async fn functions_are_ready(stack: &Stack) -> anyhow::Result<()> {
+    let ready = wait::until(FUNCTIONS_READY_WITHIN, async || {
+        let functions = functions(stack).await?.into_iter();
+        let mut kept = functions.filter(|function| function.min_instances > 0);
+        match kept.find(|function| !function.is_ready()) {
+            Some(function) => Err(NotReady(function.name).into()),
+            None => Ok(()),
+        }
+    });
+    ready.await.map_err(|error| {
+        let Some(NotReady(name)) = error.downcast_ref() else {
+            return error;
+        };
+        let about = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            line["function"] == **name
+        };
+        let log = stack.state.log_tail_of(Component::Runtime, about);
+        anyhow!("{error:#}\n{log}")
+    })
+}
+
+/// A function has no instance that takes calls.
+#[derive(Debug, thiserror::Error)]
+#[error("the function {0} does not start")]
+struct NotReady(String);

@@ -17,7 +17,7 @@ const WIPED: [&str; 5] = ["data", "logs", "run", "secrets", "endpoints.env"];
 /// Longest wait for another command on the same stack.
 const LOCK_WITHIN: Duration = Duration::from_mins(2);
 /// How much of a log's end is read for an error message.
-const TAIL_BYTES_MAX: u64 = 16 * 1024;
+const TAIL_BYTES_MAX: u64 = 256 * 1024;
 /// How many lines of a log an error message shows.
 const TAIL_LINES_MAX: usize = 15;
 
@@ -105,8 +105,14 @@ impl State {
     /// The last lines of a component's log.
     #[must_use]
     pub fn log_tail(&self, component: Component) -> String {
+        self.log_tail_of(component, |_| true)
+    }
+
+    /// The last lines of a component's log that are `wanted`.
+    #[must_use]
+    pub fn log_tail_of(&self, component: Component, wanted: impl Fn(&str) -> bool) -> String {
         let path = self.log(component);
-        let lines = tail(&path).unwrap_or_else(|error| error.to_string());
+        let lines = tail(&path, wanted).unwrap_or_else(|error| error.to_string());
         format!("last lines of {}:\n{lines}", path.display())
     }
 
@@ -176,14 +182,14 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn tail(path: &Path) -> io::Result<String> {
+fn tail(path: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES_MAX)))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.lines().filter(|line| wanted(line)).collect();
     Ok(lines[lines.len().saturating_sub(TAIL_LINES_MAX)..].join("\n"))
 }
 

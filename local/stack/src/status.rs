@@ -1,25 +1,8 @@
 //! What runs, one line each.
 
-use reqwest::Client;
-use serde::Deserialize;
-
 use crate::output::say;
-use crate::{Component, Port, Stack, mariadb, secrets::Secrets};
-
-/// A function as the runtime's registry shows it.
-#[derive(Debug, Deserialize)]
-struct Function {
-    name: String,
-    instances: Vec<Instance>,
-    queued: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Instance {
-    state: String,
-    in_flight: u64,
-}
+use crate::runtime::{self, Function};
+use crate::{Component, Stack, mariadb, secrets::Secrets};
 
 /// Prints the components, the functions and what waits; whether everything runs.
 ///
@@ -54,24 +37,10 @@ pub async fn print(stack: &Stack) -> anyhow::Result<bool> {
 }
 
 async fn print_functions(stack: &Stack) {
-    match functions(stack).await {
+    match runtime::functions(stack).await {
         Ok(functions) => functions.iter().map(line).for_each(say),
         Err(error) => say(format_args!("functions        unknown   {error}")),
     }
-}
-
-async fn functions(stack: &Stack) -> reqwest::Result<Vec<Function>> {
-    let url = format!(
-        "http://127.0.0.1:{}/functions",
-        stack.ports.get(Port::Admin)
-    );
-    Client::new()
-        .get(url)
-        .send()
-        .await?
-        .error_for_status()?
-        .json()
-        .await
 }
 
 async fn print_outbox(stack: &Stack) {
@@ -85,28 +54,25 @@ async fn print_outbox(stack: &Stack) {
 }
 
 fn line(function: &Function) -> String {
-    let ready = function
-        .instances
-        .iter()
-        .filter(|instance| instance.state == "ready")
-        .count();
-    let in_flight: u64 = function
-        .instances
-        .iter()
-        .map(|instance| instance.in_flight)
-        .sum();
-    let state = match (ready, function.instances.len()) {
-        (1.., _) => "ready",
-        (0, 1..) => "starting",
-        (0, 0) => "idle",
-    };
     let Function {
         name,
+        min_instances,
         instances,
         queued,
     } = function;
+    let state = match (instances.len(), min_instances) {
+        (1.., _) if function.is_ready() => "ready",
+        (1.., _) => "starting",
+        (0, 1..) => "down",
+        (0, 0) => "idle",
+    };
+    let addresses: Vec<&str> = instances.iter().map(|it| it.address.as_str()).collect();
+    let addresses = addresses.join(",");
+    let in_flight: u64 = instances.iter().map(|it| it.in_flight).sum();
     let count = instances.len();
-    format!("{name:16} {state:9} instances {count}, in flight {in_flight}, queued {queued}")
+    format!(
+        "{name:16} {state:9} {addresses:22} instances {count}, in flight {in_flight}, queued {queued}"
+    )
 }
 
 #[cfg(test)]
@@ -119,21 +85,28 @@ mod tests {
 
     #[test]
     fn a_function_is_ready_once_one_instance_is() {
-        let json = r#"{"name":"capture","queued":3,"instances":[
-            {"pid":1,"address":"127.0.0.1:1","state":"starting","inFlight":0},
-            {"pid":2,"address":"127.0.0.1:2","state":"ready","inFlight":5}]}"#;
+        let json = r#"{"name":"capture","minInstances":2,"queued":3,"instances":[
+            {"pid":1,"address":"127.1.2.3:9001","state":"starting","inFlight":0},
+            {"pid":2,"address":"127.4.5.6:9001","state":"ready","inFlight":5}]}"#;
         assert_eq!(
             line_of(json),
-            "capture          ready     instances 2, in flight 5, queued 3"
+            "capture          ready     127.1.2.3:9001,127.4.5.6:9001 instances 2, in flight 5, \
+             queued 3"
         );
     }
 
     #[test]
-    fn a_function_without_instances_is_idle() {
-        let json = r#"{"name":"migrate","queued":0,"instances":[]}"#;
-        assert_eq!(
-            line_of(json),
-            "migrate          idle      instances 0, in flight 0, queued 0"
-        );
+    fn a_function_without_instances_is_down_unless_it_shall_have_none() {
+        for (min, state) in [(0, "idle"), (1, "down")] {
+            let json =
+                format!(r#"{{"name":"migrate","minInstances":{min},"queued":0,"instances":[]}}"#);
+            assert_eq!(
+                line_of(&json),
+                format!(
+                    "migrate          {state:9} {:22} instances 0, in flight 0, queued 0",
+                    ""
+                )
+            );
+        }
     }
 }

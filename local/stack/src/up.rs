@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use futures_util::future::try_join_all;
 use tokio::process::Command;
 
 use crate::output::say;
 use crate::{
-    Component, Port, Stack, daemon::End, foreground, mariadb::SERVICES, program, sample, state,
+    Component, Port, Stack, daemon::End, foreground, mariadb::SERVICES, program, runtime, sample,
+    state,
 };
 
 /// What `stack up` does besides starting services and migrating.
@@ -94,12 +95,14 @@ async fn bring_up(stack: &Stack, options: Options, before: &[Component]) -> anyh
     migrate(stack).await?;
     if !options.services_only {
         start(stack, Component::Runtime).await?;
+        runtime::functions_are_ready(stack).await?;
     }
     if !options.services_only && !already && options.sample {
         say("a sample payment:");
-        sample::run(stack)
-            .await
-            .context("the sample payment failed")?;
+        sample::run(stack).await.map_err(|error| {
+            let log = stack.state.log_tail(Component::Runtime);
+            anyhow!("the sample payment failed: {error:#}\n{log}")
+        })?;
     }
     let state = if already { "was up already" } else { "is up" };
     say(format_args!("payfn {state}, {:.1?}", began.elapsed()));
