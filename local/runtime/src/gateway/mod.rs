@@ -137,7 +137,7 @@ impl Handle for Gateway {
                 if refusal.is_overload() {
                     self.holding.hold().await;
                 }
-                self.refusals.reply(&refusal, parts.uri.path(), trace)
+                self.refusals.reply(&refusal, &parts, trace)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
@@ -37,7 +38,7 @@ impl Refusal {
     }
 }
 
-/// Writes refusals in the form the manifest asks for.
+/// Writes refusals in the form the manifest asks for, and logs them.
 pub(super) struct Refusals {
     settings: Settings,
 }
@@ -61,11 +62,13 @@ impl Refusals {
         Self { settings }
     }
 
-    pub(super) fn reply(&self, refusal: &Refusal, path: &str, trace: Trace) -> Reply {
-        match self.settings.errors {
+    pub(super) fn reply(&self, refusal: &Refusal, request: &Parts, trace: Trace) -> Reply {
+        let reply = match self.settings.errors {
             ErrorForm::HttpApi => http_api(refusal),
-            ErrorForm::Problem => self.problem(refusal, path, trace),
-        }
+            ErrorForm::Problem => self.problem(refusal, request.uri.path(), trace),
+        };
+        log(refusal, reply.status(), request, trace);
+        reply
     }
 
     fn problem(&self, refusal: &Refusal, path: &str, trace: Trace) -> Reply {
@@ -89,6 +92,31 @@ impl Refusals {
     }
 }
 
+/// One line a refusal, as functions log their answers; those of overload come by the thousand and
+/// are counted in metrics.
+fn log(refusal: &Refusal, status: StatusCode, request: &Parts, trace: Trace) {
+    let (_, _, _, detail) = describe(refusal);
+    let (method, path, status) = (&request.method, request.uri.path(), status.as_u16());
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                http.method = %method,
+                http.path = path,
+                http.status = status,
+                trace.id = trace.id(),
+                "{method} {path} {status}: {detail}"
+            )
+        };
+    }
+    if refusal.is_overload() {
+        line!(debug);
+    } else if status >= 500 {
+        line!(warn);
+    } else {
+        line!(info);
+    }
+}
+
 /// Status, code, title and detail of a problem.
 type Description<'a> = (StatusCode, &'static str, &'static str, &'a str);
 
@@ -97,7 +125,7 @@ fn describe(refusal: &Refusal) -> Description<'_> {
         Refusal::NoRoute => (
             StatusCode::NOT_FOUND,
             "route-not-found",
-            "No such route",
+            "There is no such route",
             "nothing is served for this method and path",
         ),
         Refusal::BodyTooLarge => (
@@ -106,16 +134,8 @@ fn describe(refusal: &Refusal) -> Description<'_> {
             "The body is too large",
             "a body may have up to 6 MiB",
         ),
-        Refusal::HeadersTooLarge => (
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "invalid-request",
-            "The headers are too large",
-            "the headers may have up to 10,240 bytes",
-        ),
-        Refusal::Invalid(detail) => {
-            let title = "The request is not valid";
-            (StatusCode::BAD_REQUEST, "invalid-request", title, detail)
-        }
+        Refusal::HeadersTooLarge => invalid("the headers may have up to 10,240 bytes"),
+        Refusal::Invalid(detail) => invalid(detail),
         Refusal::TooManyBodies => overloaded("too many large bodies at once"),
         Refusal::BadResponse => unavailable("the function gave no valid response"),
         Refusal::Failure(failure) => describe_failure(failure),
@@ -135,8 +155,13 @@ fn describe_failure(failure: &Failure) -> Description<'static> {
     }
 }
 
+fn invalid(detail: &str) -> Description<'_> {
+    let title = "The request is not valid";
+    (StatusCode::BAD_REQUEST, "invalid-request", title, detail)
+}
+
 fn unavailable(detail: &'static str) -> Description<'static> {
-    let title = "Unavailable for a moment";
+    let title = "The service cannot answer now";
     (
         StatusCode::SERVICE_UNAVAILABLE,
         "unavailable",
@@ -146,7 +171,7 @@ fn unavailable(detail: &'static str) -> Description<'static> {
 }
 
 fn overloaded(detail: &'static str) -> Description<'static> {
-    let title = "Too many requests at once";
+    let title = "The service has no capacity left";
     (StatusCode::SERVICE_UNAVAILABLE, "overloaded", title, detail)
 }
 

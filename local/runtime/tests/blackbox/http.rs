@@ -147,7 +147,7 @@ async fn errors_have_the_bodies_of_an_http_api() {
 async fn errors_are_problems_where_the_manifest_says_so() {
     let puppeteer = Puppeteer::new().await;
     let gateway = "[gateway]\nerrors = 'problem'\nproblem_type = '/docs#{code}'";
-    let runtime = puppeteer.start("", gateway).await;
+    let mut runtime = puppeteer.start("", gateway).await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let request = runtime
         .client
@@ -166,6 +166,10 @@ async fn errors_are_problems_where_the_manifest_says_so() {
     assert_eq!(problem["instance"], "/puppet");
     assert_eq!(problem["traceId"], "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(problem["retryable"], false);
+    let line = runtime
+        .await_line(|line| line["trace.id"] == problem["traceId"])
+        .await;
+    assert_eq!(line["http.status"], 404);
 
     let response = runtime.post("/puppet");
     puppeteer.next().await.answer("fail").await;
