@@ -1,3 +1,6 @@
+//! `endpoints.env`: the addresses of a running stack, as lines that a shell can read.
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -8,16 +11,19 @@ const STATE_DEFAULT: &str = "local/.state";
 
 /// Where the service is and the keys are.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Endpoints {
+pub struct Endpoints {
     /// Base address of the service.
-    pub(crate) url: String,
+    pub url: String,
     /// The key file.
-    pub(crate) keys_file: PathBuf,
+    pub keys_file: PathBuf,
 }
 
 impl Endpoints {
     /// Takes `PAYFN_URL` and `KEYS_FILE` from the environment, else from `endpoints.env`.
-    pub(crate) fn find() -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When neither has one of them.
+    pub fn find() -> anyhow::Result<Self> {
         let state = env::var("PAYFN_STATE").unwrap_or_else(|_| STATE_DEFAULT.to_owned());
         let path = Path::new(&state).join("endpoints.env");
         let get = |name: &str| match env::var(name) {
@@ -30,7 +36,8 @@ impl Endpoints {
                     )
                 })
                 .and_then(|text| {
-                    lookup(&text, name)
+                    parse(&text)
+                        .remove(name)
                         .with_context(|| format!("{} does not name {name}", path.display()))
                 }),
         };
@@ -41,22 +48,33 @@ impl Endpoints {
     }
 }
 
-/// The value of a variable in a file of `NAME=value` lines.
-fn lookup(text: &str, name: &str) -> Option<String> {
-    text.lines().find_map(|line| {
-        let line = line.trim();
-        let value = line
-            .strip_prefix("export ")
-            .unwrap_or(line)
-            .strip_prefix(name)?;
-        let value = value.strip_prefix('=')?;
-        let unquoted = ['"', '\''].into_iter().find_map(|quote| {
-            value
-                .strip_prefix(quote)
-                .and_then(|value| value.strip_suffix(quote))
-        });
-        Some(unquoted.unwrap_or(value).to_owned())
-    })
+/// The values by name of lines that [`assignment`] has written.
+#[must_use]
+pub fn parse(text: &str) -> HashMap<String, String> {
+    let assignments = text.lines().filter_map(|line| line.split_once('='));
+    assignments
+        .map(|(name, value)| (name.to_owned(), unquoted(value)))
+        .collect()
+}
+
+/// A line from which the shell, and [`parse`], take `value`; plain where it can be, so that other
+/// readers of `NAME=value` lines understand it too.
+#[must_use]
+pub fn assignment(name: &str, value: &str) -> String {
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "/:@._-,".contains(character);
+    if value.chars().all(plain) {
+        format!("{name}={value}\n")
+    } else {
+        format!("{name}='{}'\n", value.replace('\'', r"'\''"))
+    }
+}
+
+fn unquoted(word: &str) -> String {
+    let inner = word
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''));
+    inner.map_or_else(|| word.to_owned(), |inner| inner.replace(r"'\''", "'"))
 }
 
 #[cfg(test)]
@@ -64,12 +82,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_found_with_and_without_quotes() {
-        let text = "# addresses\nexport A=1\nPAYFN_URL_2=no\nPAYFN_URL='http://h:1'\nKEYS_FILE=\"k\"\nE=\n";
-        assert_eq!(lookup(text, "PAYFN_URL").as_deref(), Some("http://h:1"));
-        assert_eq!(lookup(text, "KEYS_FILE").as_deref(), Some("k"));
-        assert_eq!(lookup(text, "A").as_deref(), Some("1"));
-        assert_eq!(lookup(text, "E").as_deref(), Some(""));
-        assert_eq!(lookup(text, "B"), None);
+    fn values_are_read_as_they_were_written() {
+        let values = ["http://h:1", "", "it's $HOME; `true` \"x\"", "'", "a=b"];
+        for value in values {
+            let text = format!("A=1\n{}", assignment("PAYFN_URL", value));
+            assert_eq!(parse(&text)["PAYFN_URL"], value);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Signed requests, for tests, load tools and the command line.
 
+pub mod endpoints;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,7 +1,6 @@
 //! `local/request`: one signed request from the command line.
 
 mod curl;
-mod endpoints;
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -10,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use clap::Parser;
+use client::endpoints::Endpoints;
 use client::{Client, Response, key_from_file};
-use endpoints::Endpoints;
 use http::Method;
 
 /// Exit code of an answer that is no success, as of `curl --fail`.

@@ -6,8 +6,10 @@ use problem::{Code, MEDIA_TYPE, ProblemBody};
 use utoipa::{
     OpenApi,
     openapi::{
-        Content, Ref, Required, ResponseBuilder,
-        path::{Operation, ParameterBuilder, ParameterIn, PathItem},
+        Content, HeaderBuilder, HttpMethod, ObjectBuilder, Ref, RefOr, Required, Response,
+        ResponseBuilder, Schema,
+        path::{Operation, OperationBuilder, ParameterBuilder, ParameterIn, PathItem},
+        schema::{AdditionalProperties, Type},
         security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
     },
 };
@@ -69,17 +71,98 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         }
         for operation in get.iter_mut() {
             add_problems(operation, EVERY_ROUTE.iter().chain(own_problems(path)));
+            add_retry_after(operation);
         }
         for operation in post.iter_mut() {
+            refuse_null(operation);
             add_idempotency_key(operation);
             let problems = EVERY_ROUTE
                 .iter()
                 .chain(EVERY_CHANGE)
                 .chain(own_problems(path));
             add_problems(operation, problems);
+            add_retry_after(operation);
+            add_idempotent_replayed(operation);
         }
     }
+    add_unsigned(&mut openapi);
     openapi
+}
+
+/// What anybody may read without a signature.
+fn add_unsigned(openapi: &mut utoipa::openapi::OpenApi) {
+    let object = || ObjectBuilder::new().schema_type(Type::Object);
+    let health = object().property("status", utoipa::schema!(String));
+    let anything = object().additional_properties(Some(AdditionalProperties::FreeForm(true)));
+    for (path, description, schema) in [
+        ("/healthz", "The runtime takes requests", health),
+        ("/openapi.json", "This description", anything),
+    ] {
+        let response = ResponseBuilder::new()
+            .description(description)
+            .content("application/json", Content::new(Some(schema)));
+        let operation = OperationBuilder::new()
+            .summary(Some(description))
+            .response("200", response.build())
+            .securities(Some([SecurityRequirement::default()]))
+            .build();
+        let item = PathItem::new(HttpMethod::Get, operation);
+        openapi.paths.paths.insert(path.to_owned(), item);
+    }
+}
+
+/// A body that may be left out is an `Option`, which utoipa takes for one that may be `null`.
+fn refuse_null(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else {
+        return;
+    };
+    for content in body.content.values_mut() {
+        if let RefOr::T(content) = content
+            && let Some(RefOr::T(Schema::OneOf(either))) = &content.schema
+            && let Some(reference) = either.items.iter().find(|it| matches!(it, RefOr::Ref(_)))
+        {
+            content.schema = Some(reference.clone());
+        }
+    }
+}
+
+fn responses(operation: &mut Operation) -> impl Iterator<Item = (&str, &mut Response)> {
+    let responses = operation.responses.responses.iter_mut();
+    responses.filter_map(|(status, response)| match response {
+        RefOr::T(response) => Some((status.as_str(), response)),
+        RefOr::Ref(_) => None,
+    })
+}
+
+/// Of a 409 only one code is worth a retry, and has the header.
+fn add_retry_after(operation: &mut Operation) {
+    for (status, response) in responses(operation) {
+        let retryable = |code: &&Code| code.retryable() && code.status().to_string() == status;
+        let description = &response.description;
+        let named = |code: &&Code| description.split(", ").any(|slug| slug == code.slug());
+        if Code::ALL.iter().filter(retryable).any(|code| named(&code)) {
+            let header = HeaderBuilder::new()
+                .description(Some("Seconds to wait before the same request may succeed"))
+                .schema(Some(utoipa::schema!(u32)));
+            let headers = &mut response.headers;
+            headers.insert("Retry-After".to_owned(), header.build().into());
+        }
+    }
+}
+
+/// Successes and refusals by the payment's state are stored; both may be repeated.
+fn add_idempotent_replayed(operation: &mut Operation) {
+    for (status, response) in responses(operation) {
+        if ["200", "404", "409", "422"].contains(&status) {
+            let header = HeaderBuilder::new()
+                .description(Some(
+                    "`true` when this is the stored answer of an earlier request",
+                ))
+                .schema(Some(utoipa::schema!(bool)));
+            let headers = &mut response.headers;
+            headers.insert("Idempotent-Replayed".to_owned(), header.build().into());
+        }
+    }
 }
 
 /// OpenAPI has no scheme for RFC 9421; the nearest is a header that has to be there.

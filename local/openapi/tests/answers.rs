@@ -23,6 +23,8 @@ const REFUND: &str = "/payments/refund/{paymentId}";
 const VOID: &str = "/payments/void/{paymentId}";
 const LIST: &str = "/payments";
 const GET: &str = "/payments/{paymentId}";
+const HEALTH: &str = "/healthz";
+const OPENAPI: &str = "/openapi.json";
 const TIMELINE: &str = "/payments/{paymentId}/timeline";
 
 fn order() -> Value {
@@ -53,8 +55,10 @@ fn get(path: &'static str, reply: Reply) -> Answer {
 async fn authorizations(bed: &Testbed) -> Vec<Answer> {
     let (demo, asked) = (bed.caller("demo"), order());
     let request = |body: &str| demo.request("POST", AUTHORIZE).body(body.to_owned());
+    let key = fresh("key");
     let replies = [
-        demo.post(AUTHORIZE, &asked).await,
+        demo.post_keyed(AUTHORIZE, &asked, &key).await,
+        demo.post_keyed(AUTHORIZE, &asked, &key).await,
         demo.post(AUTHORIZE, &asked).await,
         demo.post(AUTHORIZE, &json!({ "amount": 0 })).await,
         request("{}").without_idempotency_key().send().await,
@@ -98,6 +102,8 @@ async fn queries(bed: &Testbed, payment_id: &str) -> Vec<Answer> {
     let demo = bed.caller("demo");
     let at = |path: &str| path.replace("{paymentId}", payment_id);
     vec![
+        get(HEALTH, demo.get(HEALTH).await),
+        get(OPENAPI, demo.get(OPENAPI).await),
         get(LIST, demo.get("/payments?limit=2").await),
         get(LIST, demo.get("/payments?limit=0").await),
         get(GET, demo.get(&at(GET)).await),
@@ -168,6 +174,16 @@ async fn answers_of_every_route_are_as_described() {
         let body = reply.json();
         if let Err(error) = validator(&openapi, described, media_type).validate(&body) {
             panic!("{method} {path}: {error} in {body}");
+        }
+        for name in ["retry-after", "idempotent-replayed"] {
+            let headers = described["headers"].as_object();
+            let mut names = headers.into_iter().flat_map(serde_json::Map::keys);
+            let is_described = names.any(|described| described.eq_ignore_ascii_case(name));
+            assert!(
+                is_described || !reply.headers.contains_key(name),
+                "{method} {path} {}: {name}",
+                reply.status
+            );
         }
         if reply.status == 200 {
             accepted.insert((path.to_string(), method.to_string()));

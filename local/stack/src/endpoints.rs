@@ -1,6 +1,6 @@
 //! `endpoints.env`: the addresses in use, as lines that a shell can read.
 
-use std::{collections::HashMap, fmt::Write as _, fs, io, path::Path};
+use std::{collections::HashMap, fs, io, path::Path};
 
 use anyhow::Context as _;
 
@@ -69,10 +69,7 @@ impl Endpoints {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        let assignments = text.lines().filter_map(|line| line.split_once('='));
-        Ok(assignments
-            .map(|(name, value)| (name.into(), unquoted(value)))
-            .collect())
+        Ok(client::endpoints::parse(&text))
     }
 
     /// Writes the file, readable by its owner alone because the URLs hold passwords.
@@ -80,31 +77,12 @@ impl Endpoints {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, state: &State) -> anyhow::Result<()> {
-        let mut text = String::new();
-        for (name, value) in &self.0 {
-            writeln!(text, "{name}={}", quoted(value))?;
-        }
+        let lines = self.0.iter();
+        let text: String = lines
+            .map(|(name, value)| client::endpoints::assignment(name, value))
+            .collect();
         state::write_private(&state.endpoints(), &text)
     }
-}
-
-/// A word that the shell reads as `value`; plain where it can be, so that other readers of
-/// `NAME=value` lines understand it too.
-fn quoted(value: &str) -> String {
-    let plain =
-        |character: char| character.is_ascii_alphanumeric() || "/:@._-,".contains(character);
-    if value.chars().all(plain) {
-        value.into()
-    } else {
-        format!("'{}'", value.replace('\'', r"'\''"))
-    }
-}
-
-fn unquoted(word: &str) -> String {
-    let inner = word
-        .strip_prefix('\'')
-        .and_then(|rest| rest.strip_suffix('\''));
-    inner.map_or_else(|| word.into(), |inner| inner.replace(r"'\''", "'"))
 }
 
 #[cfg(test)]

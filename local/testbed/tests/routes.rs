@@ -8,12 +8,20 @@ use toml::Table;
 
 type Route = (String, String, String);
 
+/// What the runtime itself answers.
+const OF_THE_RUNTIME: [&str; 2] = ["/healthz", "/openapi.json"];
+
 #[test]
 fn cargo_lambda_watch_and_openapi_have_the_routes_of_the_manifest() {
     let manifest = routes_of_manifest();
     assert_eq!(routes_of_cargo_lambda_watch(), manifest);
     let functions_dropped = |(method, path, _): Route| (method, path);
-    let paths: BTreeSet<_> = manifest.into_iter().map(functions_dropped).collect();
+    let of_the_runtime = OF_THE_RUNTIME.map(|path| ("GET".to_owned(), path.to_owned()));
+    let paths: BTreeSet<_> = manifest
+        .into_iter()
+        .map(functions_dropped)
+        .chain(of_the_runtime)
+        .collect();
     assert_eq!(routes_of_openapi(), paths);
 }
 

@@ -60,7 +60,7 @@ pub struct ProblemBody<'a> {
     #[schema(format = "uri-reference")]
     instance: &'a str,
     /// The stable name of the problem.
-    #[schema(example = "amount-above-authorized")]
+    #[schema(schema_with = code_schema)]
     code: &'a str,
     /// The wrong places in the request body.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -146,6 +146,15 @@ impl Problem {
             payment_id: self.payment_id.as_deref(),
         }
     }
+}
+
+fn code_schema() -> utoipa::openapi::schema::Object {
+    let slugs = Code::ALL.iter().map(|code| code.slug());
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .description(Some("The stable name of the problem."))
+        .enum_values(Some(slugs))
+        .build()
 }
 
 #[cfg(test)]
