@@ -218,6 +218,49 @@ async fn another_idempotency_key_than_the_signed_one_is_refused() {
 }
 
 #[tokio::test]
+async fn a_header_that_counts_must_not_be_sent_twice() {
+    let bed = Testbed::new().await;
+    let demo = bed.caller("demo");
+    let other = signed(valid(&demo)).await;
+    let [signature, input] = ["signature", "signature-input"].map(|name| {
+        let value = other.get(name).map(|value| value.to_str().unwrap());
+        value.unwrap_or("sig1=:AAAA:").to_owned()
+    });
+    for (name, second, status, code) in [
+        ("signature", None, 401, "signature-invalid"),
+        ("signature", Some(signature), 401, "signature-invalid"),
+        ("signature-input", None, 401, "signature-invalid"),
+        ("signature-input", Some(input), 401, "signature-invalid"),
+        ("content-digest", None, 401, "signature-invalid"),
+        ("content-type", None, 415, "media-type"),
+        (
+            "content-type",
+            Some("text/plain".to_owned()),
+            415,
+            "media-type",
+        ),
+    ] {
+        for first in [false, true] {
+            let (asked, second) = (order(), second.clone());
+            let request = demo.request("POST", AUTHORIZE).body(asked.to_string());
+            let request = request.tamper(move |headers| {
+                let own = headers[name].clone();
+                let second = second.map_or_else(|| own.clone(), |text| text.parse().unwrap());
+                headers.append(name, second.clone());
+                if first {
+                    headers.insert(name, second);
+                    headers.append(name, own);
+                }
+            });
+            let reply = request.send().await;
+            assert_refused(&reply, status, code);
+            let path = format!("/payments?orderId={}", asked["orderId"].as_str().unwrap());
+            assert_eq!(demo.get(&path).await.json()["data"], json!([]), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_captured_request_sent_again_gets_the_stored_answer_and_no_second_payment() {
     let bed = Testbed::new().await;
     let (demo, body) = (bed.caller("demo"), order().to_string());

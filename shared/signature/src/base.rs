@@ -1,6 +1,7 @@
 //! The signature base: the bytes that are signed (RFC 9421 section 2.5).
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName};
 use sfv::{InnerList, ListEntry, ListSerializer};
@@ -18,7 +19,8 @@ pub struct Target<'a> {
     pub query: Option<&'a str>,
 }
 
-/// A component that has no value in this request, or that this crate does not compute.
+/// A component that has no value in this request, that stands there twice, or that this crate does
+/// not compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoSuchComponent;
 
@@ -29,8 +31,12 @@ pub(crate) fn signature_base(
     input: &InnerList,
 ) -> Result<Vec<u8>, NoSuchComponent> {
     let mut base = Vec::new();
+    let mut names = HashSet::new();
     for item in &input.items {
         let name = item.bare_item.as_string().ok_or(NoSuchComponent)?.as_str();
+        if !names.insert(name) {
+            return Err(NoSuchComponent);
+        }
         let value = match name.starts_with('@') {
             _ if !item.params.is_empty() => return Err(NoSuchComponent),
             true => derived(name, target, headers).ok_or(NoSuchComponent)?,
@@ -243,6 +249,8 @@ mod tests {
             r#"("date";sf)"#,
             r#"("@method";req)"#,
             r#"("a b")"#,
+            r#"("date" "date")"#,
+            r#"("@path" "@method" "@path")"#,
             "(date)",
             "(1)",
         ] {

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use hmac::Mac;
 use http::HeaderMap;
-use sfv::{Dictionary, InnerList, ListEntry, Parser};
+use sfv::visitor::{DictionaryVisitor, EntryVisitor};
+use sfv::{Dictionary, InnerList, KeyRef, ListEntry, Parser};
 
 use crate::base::{Target, field, signature_base};
 use crate::{ALGORITHM, Key, KeyRing, digest, required_components};
@@ -67,7 +68,7 @@ pub fn verify(
         return Err(VerifyError::NotCovered(component));
     }
     let base = signature_base(target, headers, input)
-        .map_err(|_| VerifyError::Invalid("a covered component is absent or not supported"))?;
+        .map_err(|_| VerifyError::Invalid("a component is absent, repeated or not supported"))?;
     key.mac()
         .chain_update(&base)
         .verify_slice(signature)
@@ -84,8 +85,33 @@ fn dictionary(name: &str, headers: &HeaderMap) -> Result<Dictionary, VerifyError
         return Err(VerifyError::Invalid("its headers are too long"));
     }
     Parser::new(&value)
-        .parse()
-        .map_err(|_| VerifyError::Invalid("its headers are not dictionaries (RFC 9651)"))
+        .parse_dictionary_with_visitor(Labelled::default())
+        .map_err(|_| VerifyError::Invalid("its headers are not dictionaries with unique labels"))
+}
+
+/// A dictionary in which a label stands once: of two signatures with one label, proxy and verifier
+/// could believe different ones.
+#[derive(Default)]
+struct Labelled(Dictionary);
+
+#[derive(Debug, thiserror::Error)]
+#[error("a label stands there twice")]
+struct Repeated;
+
+impl<'de> DictionaryVisitor<'de> for Labelled {
+    type Out = Dictionary;
+    type Error = Repeated;
+
+    fn entry(&mut self, label: &'de KeyRef) -> Result<impl EntryVisitor<'de>, Repeated> {
+        if self.0.contains_key(label) {
+            return Err(Repeated);
+        }
+        DictionaryVisitor::entry(&mut self.0, label).map_err(|never| match never {})
+    }
+
+    fn finish(self) -> Result<Dictionary, Repeated> {
+        Ok(self.0)
+    }
 }
 
 /// The first signature whose key is known.

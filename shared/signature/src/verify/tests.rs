@@ -112,6 +112,37 @@ fn parameters_must_be_there_and_of_their_type() {
 }
 
 #[test]
+fn a_component_may_be_covered_once() {
+    for component in ["@method", "content-digest"] {
+        let (once, twice) = (
+            format!("\"{component}\""),
+            format!("\"{component}\" \"{component}\""),
+        );
+        assert_eq!(
+            refused(&with("signature-input", &once, &twice)),
+            Err(VerifyError::Invalid(
+                "a component is absent, repeated or not supported"
+            ))
+        );
+    }
+}
+
+#[test]
+fn a_label_may_stand_in_a_header_once() {
+    for name in ["signature-input", "signature"] {
+        let mut headers = signed(&TARGET, BODY);
+        let value = headers[name].clone();
+        headers.append(name, value);
+        assert_eq!(
+            refused(&headers),
+            Err(VerifyError::Invalid(
+                "its headers are not dictionaries with unique labels"
+            ))
+        );
+    }
+}
+
+#[test]
 fn every_required_component_must_be_covered() {
     for component in [
         "@method",
