@@ -24,16 +24,10 @@ pub struct PaymentList<'a> {
 /// # Errors
 /// The problems of the route.
 pub async fn query(pool: MySqlPool, call: Call) -> Result<Answer, Problem> {
-    match call
-        .path
-        .trim_start_matches("/payments")
-        .split('/')
-        .skip(1)
-        .collect::<Vec<_>>()[..]
-    {
-        [] => list(pool, call).await,
-        [payment_id] => get(pool, &call, payment_id).await,
-        [payment_id, "timeline"] => timeline(pool, &call, payment_id).await,
+    match call.path.split('/').collect::<Vec<_>>()[..] {
+        ["", "payments"] => list(pool, call).await,
+        ["", "payments", payment_id] => get(pool, &call, payment_id).await,
+        ["", "payments", payment_id, "timeline"] => timeline(pool, &call, payment_id).await,
         _ => Err(Problem::new(Code::RouteNotFound, "There is no such route.")),
     }
 }
@@ -100,6 +94,7 @@ pub async fn timeline(pool: MySqlPool, call: &Call, payment_id: &str) -> Result<
 }
 
 async fn find(pool: &MySqlPool, call: &Call, payment_id: &str) -> Result<Payment, Problem> {
+    call.no_query()?;
     let not_found = || {
         Problem::new(
             Code::PaymentNotFound,

@@ -73,6 +73,7 @@ async fn a_payment_that_is_not_there_is_not_found() {
         "1",
         &real[4..],
         "%00",
+        "payments",
     ] {
         for path in [
             format!("/payments/{payment_id}"),
@@ -86,6 +87,28 @@ async fn a_payment_that_is_not_there_is_not_found() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_parameter_that_nobody_reads_is_refused() {
+    let bed = Testbed::new().await;
+    let payment_id = bed.authorized(1).await;
+    for (method, path) in [
+        ("GET", format!("/payments/{payment_id}?expand=ledger")),
+        ("GET", format!("/payments/{payment_id}/timeline?limit=1")),
+        ("POST", format!("/payments/void/{payment_id}?dryRun=true")),
+        ("POST", "/payments/authorize?capture=true".to_owned()),
+    ] {
+        let reply = bed.caller("demo").request(method, &path).send().await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (400, "invalid-request"),
+            "{path}"
+        );
+    }
+    let path = format!("/payments/{payment_id}");
+    let payment = bed.caller("demo").get(&format!("{path}?")).await.json();
+    assert_eq!(payment["status"], "REQUESTED", "no query is none");
 }
 
 #[tokio::test]

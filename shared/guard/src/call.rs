@@ -21,7 +21,8 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 pub struct Policy {
     /// Who may call it.
     pub roles: &'static [Role],
-    /// Whether it changes something: then an idempotency key is required and a body is JSON.
+    /// Whether it changes something: then an idempotency key is required, a body is JSON, and there
+    /// is no query, which a key's fingerprint would have to hold.
     pub mutating: bool,
 }
 
@@ -63,6 +64,20 @@ impl Call {
             Ok(T::default())
         } else {
             self.json()
+        }
+    }
+
+    /// Holds the call against a route without parameters.
+    ///
+    /// # Errors
+    /// `invalid-request` when there is a query: a parameter that nobody reads is a mistake.
+    pub fn no_query(&self) -> Result<(), Problem> {
+        match self.query {
+            None => Ok(()),
+            Some(_) => Err(Problem::new(
+                Code::InvalidRequest,
+                "This route has no query parameters.",
+            )),
         }
     }
 
@@ -112,6 +127,7 @@ impl Call {
             ));
         }
         if policy.mutating {
+            self.no_query()?;
             if !self.body.is_empty() && !is_json(&self.headers) {
                 let detail = "The body must be application/json, in UTF-8.";
                 return Err(Problem::new(Code::MediaType, detail));
