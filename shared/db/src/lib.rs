@@ -8,4 +8,4 @@ mod session;
 pub use config::{CONNECTIONS_MAX, ConfigError, hasty_pool, pool, set_up, url_from_file};
 pub use failure::Failure;
 pub use retry::{ATTEMPTS_MAX, Retry};
-pub use session::{WORK_TIMEOUT, Work, session, transaction};
+pub use session::{Work, session, transaction};

@@ -2,9 +2,10 @@ use std::{io, pin::Pin, time::Duration};
 
 use sqlx::{Connection, MySqlConnection, MySqlPool};
 
-/// How long work may hold a connection. Past it the connection is closed, never reused: a statement
-/// given up halfway leaves its answer behind for whoever sends the next one.
-pub const WORK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long work may hold a connection; above a statement's own bound, below the time a caller waits
+/// for its reply. Past it the connection is closed, never reused: a statement given up halfway leaves
+/// its answer behind for whoever sends the next one.
+const WORK_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Work on a borrowed connection.
 pub type Work<'c, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>;
