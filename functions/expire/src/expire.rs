@@ -1,3 +1,4 @@
+use db::Retry;
 use idempotency::{REPLY_KEPT_DAYS, table as idem_table};
 use operation::{Told, record};
 use payment::{Change, PaymentId, Timestamp, table as payment_table};
@@ -27,7 +28,7 @@ pub(crate) async fn run(pool: &MySqlPool) -> sqlx::Result<Report> {
         purged: 0,
     };
     for _ in 0..BATCHES_MAX {
-        let expired = db::transaction(pool, move |tx| Box::pin(expire_batch(tx, now))).await?;
+        let expired = expire_batch(pool, now).await?;
         report.expired += expired;
         if expired == 0 {
             break;
@@ -53,8 +54,18 @@ pub(crate) async fn run(pool: &MySqlPool) -> sqlx::Result<Report> {
     Ok(report)
 }
 
+async fn expire_batch(pool: &MySqlPool, now: Timestamp) -> sqlx::Result<usize> {
+    let mut retry = Retry::new();
+    loop {
+        match db::transaction(pool, move |tx| Box::pin(expire(tx, now))).await {
+            Err(error) if retry.again(&error).await => {}
+            result => return result,
+        }
+    }
+}
+
 /// Finds lapsed authorizations without a lock, locks them, and decides again under the lock.
-async fn expire_batch(tx: &mut MySqlConnection, now: Timestamp) -> sqlx::Result<usize> {
+async fn expire(tx: &mut MySqlConnection, now: Timestamp) -> sqlx::Result<usize> {
     let mut ids: Vec<PaymentId> = payment_table::lapsed(tx, now.utc(), BATCH_ROWS_MAX).await?;
     ids.sort_unstable();
     let payments = payment_table::lock(tx, &ids).await?;

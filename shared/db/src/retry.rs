@@ -12,8 +12,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Decides whether a transaction that failed is run again, and waits before it is.
 ///
 /// Running it again is right for deadlocks and lock waits, which have rolled everything back, and
-/// for a lost connection only because the transaction carries its idempotency key: when the commit
-/// did take place, the second run finds the key taken and answers with what is stored.
+/// for a lost connection only where a second run finds out that the commit did take place: a command
+/// finds its idempotency key taken, `expire` finds the payment expired when it has locked it.
 #[derive(Debug)]
 pub struct Retry {
     began: Instant,
