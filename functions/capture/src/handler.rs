@@ -15,10 +15,7 @@ use crate::CaptureRequest;
     responses((status = 200, description = "The payment, in COMPLETED", body = payment::PaymentView))
 )]
 pub async fn capture(operations: Operations, call: Call) -> Result<Answer, Problem> {
-    let payment_id = operation::payment_id(&call)?;
     let portion = call.json_or_default::<CaptureRequest>()?.portion();
     let decide = move |payment: &Payment, now| payment.capture(portion, now);
-    operations
-        .run(Command::change(&call, payment_id, decide)?)
-        .await
+    operations.run(Command::change(&call, decide)?).await
 }

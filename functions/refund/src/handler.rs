@@ -18,11 +18,10 @@ use crate::RefundRequest;
     ))
 )]
 pub async fn refund(operations: Operations, call: Call) -> Result<Answer, Problem> {
-    let payment_id = operation::payment_id(&call)?;
     let asked: RefundRequest = call.json_or_default()?;
     let (portion, reason) = asked.portion_and_reason()?;
     let decide = move |payment: &Payment, now| payment.refund(portion, now);
     operations
-        .run(Command::change(&call, payment_id, decide)?.with_reason(reason))
+        .run(Command::change(&call, decide)?.with_reason(reason))
         .await
 }

@@ -15,9 +15,6 @@ use crate::VoidRequest;
     responses((status = 200, description = "The payment, in VOIDED", body = payment::PaymentView))
 )]
 pub async fn void(operations: Operations, call: Call) -> Result<Answer, Problem> {
-    let payment_id = operation::payment_id(&call)?;
     let VoidRequest {} = call.json_or_default()?;
-    operations
-        .run(Command::change(&call, payment_id, Payment::void)?)
-        .await
+    operations.run(Command::change(&call, Payment::void)?).await
 }

@@ -120,7 +120,7 @@ const TAMPERINGS: [(&str, &str); 26] = [
     ),
     (
         "replies",
-        "INSERT INTO idem_response_cache SELECT merchant_id, 'added', fingerprint, status, body, created_at, 0 FROM idem_response_cache WHERE status = 200 LIMIT 1",
+        "INSERT INTO idem_response_cache SELECT merchant_id, 'added', fingerprint, status, body, created_at, 0, NULL FROM idem_response_cache WHERE status = 200 LIMIT 1",
     ),
 ];
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idempotency::{Fingerprint, IdempotencyKey, Reply, Stored};
+use idempotency::{Fingerprint, IdempotencyKey, Reply};
 use problem::{Code, Problem};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{RedisResult, Script};
@@ -92,10 +92,9 @@ impl Admissions {
                 u32::try_from(wait_us.div_ceil(MICROSECONDS)).unwrap_or(u32::MAX),
             ));
         }
-        let stored = kept.as_deref().and_then(decode);
-        match (stored, &call.idempotency) {
-            (Some(stored), Some((_, asked))) if stored.fingerprint == *asked => {
-                Ok(Some(stored.reply))
+        match (kept.as_deref().and_then(decode), &call.idempotency) {
+            (Some((fingerprint, reply)), Some((_, asked))) if fingerprint == *asked => {
+                Ok(Some(reply))
             }
             (Some(_), Some(_)) => Err(Problem::new(
                 Code::IdempotencyKeyReused,
@@ -111,7 +110,7 @@ impl Admissions {
         merchant_id: &str,
         key: &IdempotencyKey,
         fingerprint: Fingerprint,
-        reply: Reply,
+        reply: &Reply,
     ) {
         let Ok(permit) = Arc::clone(&self.stores).try_acquire_owned() else {
             return;
@@ -120,7 +119,7 @@ impl Admissions {
             return;
         }
         let name = reply_name(merchant_id, key);
-        let value = encode(&Stored { fingerprint, reply });
+        let value = encode(fingerprint, reply);
         let redis = Arc::clone(&self.redis);
         tokio::spawn(async move {
             redis.keep(&name, &value).await;
@@ -200,8 +199,7 @@ fn limited(retry_after_s: u32) -> Problem {
     .retry_after_s(retry_after_s.max(1))
 }
 
-fn encode(stored: &Stored) -> Vec<u8> {
-    let Stored { fingerprint, reply } = stored;
+fn encode(fingerprint: Fingerprint, reply: &Reply) -> Vec<u8> {
     [
         &[REPLY_FORM],
         &fingerprint.as_bytes()[..],
@@ -212,7 +210,7 @@ fn encode(stored: &Stored) -> Vec<u8> {
 }
 
 /// A kept reply; `None` for what another version wrote.
-fn decode(value: &[u8]) -> Option<Stored> {
+fn decode(value: &[u8]) -> Option<(Fingerprint, Reply)> {
     let (form, rest) = value.split_first()?;
     let (fingerprint, rest) = rest.split_first_chunk::<32>()?;
     let (status, body) = rest.split_first_chunk::<2>()?;
@@ -220,10 +218,7 @@ fn decode(value: &[u8]) -> Option<Stored> {
         status: u16::from_be_bytes(*status),
         body: body.to_vec().into(),
     };
-    (*form == REPLY_FORM).then_some(Stored {
-        fingerprint: (*fingerprint).into(),
-        reply,
-    })
+    (*form == REPLY_FORM).then_some(((*fingerprint).into(), reply))
 }
 
 #[cfg(test)]
@@ -239,9 +234,8 @@ mod tests {
             body in proptest::collection::vec(any::<u8>(), 0..100),
         ) {
             let reply = Reply { status, body: body.into() };
-            let stored = Stored { fingerprint: fingerprint.into(), reply };
-            let read = decode(&encode(&stored)).unwrap();
-            prop_assert_eq!((read.fingerprint, read.reply), (stored.fingerprint, stored.reply));
+            let read = decode(&encode(fingerprint.into(), &reply)).unwrap();
+            prop_assert_eq!(read, (fingerprint.into(), reply));
         }
 
         #[test]

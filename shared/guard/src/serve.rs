@@ -93,7 +93,7 @@ where
     {
         guard
             .admissions
-            .remember(&caller.merchant_id, &key, fingerprint, reply.clone());
+            .remember(&caller.merchant_id, &key, fingerprint, reply);
     }
     Ok(answer)
 }

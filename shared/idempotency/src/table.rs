@@ -2,12 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
+use uuid::Uuid;
 
 use crate::{Fingerprint, IdempotencyKey, Reply};
 
 /// A key as one request uses it.
 #[derive(Clone, Debug)]
 pub struct Claim {
+    /// Names the request, which tells its own claim from that of an earlier one.
+    pub id: Uuid,
     /// The key's scope.
     pub merchant_id: String,
     /// The key.
@@ -19,6 +22,8 @@ pub struct Claim {
 /// A key that was used before.
 #[derive(Clone, Debug)]
 pub struct Stored {
+    /// Of the claim that took place; `None` for one made before ids were kept.
+    pub claim_id: Option<Uuid>,
     /// What it was first used for.
     pub fingerprint: Fingerprint,
     /// What was answered.
@@ -49,11 +54,12 @@ fn insert<'a>(
 ) -> QueryBuilder<MySql> {
     let mut query = QueryBuilder::new(
         "INSERT INTO idem_response_cache \
-         (merchant_id, idem_key, fingerprint, status, body, created_at) ",
+         (merchant_id, idem_key, claim_id, fingerprint, status, body, created_at) ",
     );
     query.push_values(rows, |mut row, (claim, reply)| {
         row.push_bind(&claim.merchant_id)
             .push_bind(claim.key.as_str())
+            .push_bind(claim.id)
             .push_bind(claim.fingerprint.as_bytes().as_slice())
             .push_bind(reply.map(|reply| reply.status))
             .push_bind(reply.map(|reply| reply.body.as_ref()))
@@ -103,8 +109,8 @@ pub async fn repeat(tx: &mut MySqlConnection, claim: &Claim) -> sqlx::Result<Opt
     .execute(&mut *tx)
     .await?;
     let row = sqlx::query!(
-        r#"SELECT fingerprint, status AS "status!", body AS "body!" FROM idem_response_cache
-            WHERE merchant_id = ? AND idem_key = ?"#,
+        r#"SELECT claim_id AS "claim_id: Uuid", fingerprint, status AS "status!", body AS "body!"
+             FROM idem_response_cache WHERE merchant_id = ? AND idem_key = ?"#,
         claim.merchant_id,
         claim.key.as_str(),
     )
@@ -118,6 +124,7 @@ pub async fn repeat(tx: &mut MySqlConnection, claim: &Claim) -> sqlx::Result<Opt
             body: row.body.into(),
         };
         Ok(Stored {
+            claim_id: row.claim_id,
             fingerprint: fingerprint.into(),
             reply,
         })

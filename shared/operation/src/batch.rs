@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use db::Failure;
 use guard::Answer;
-use idempotency::Reply;
-use payment::Timestamp;
 use problem::Problem;
 use sqlx::{MySqlPool, mysql::MySqlConnectOptions};
 use tokio::sync::{Mutex, Semaphore, mpsc::Receiver, oneshot};
@@ -14,7 +11,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc::Receiver, oneshot};
 use crate::{
     command::Command,
     run::settle,
-    transaction::{Failed, execute},
+    transaction::{Failed, attempt},
 };
 
 /// Commands a transaction may carry, in the steps it is filled to: every number of rows is a
@@ -34,11 +31,12 @@ pub(crate) struct Waiting {
 /// Connections to the payment database.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
-    /// For transactions of many: they give up rather than wait for a lock, so that a payment
-    /// somebody else holds delays only its own commands.
-    hasty: MySqlPool,
-    /// For transactions of one.
-    patient: MySqlPool,
+    /// For transactions that give up rather than wait for a lock.
+    pub(crate) hasty: MySqlPool,
+    /// For transactions of one command that has met a lock.
+    pub(crate) patient: MySqlPool,
+    /// One per connection of `patient`: whoever has a turn is not kept waiting for a connection.
+    pub(crate) turns: Arc<Semaphore>,
     alone: Arc<Semaphore>,
 }
 
@@ -47,6 +45,7 @@ impl Database {
         Self {
             hasty: db::hasty_pool(options.clone()),
             patient: db::pool(options),
+            turns: Arc::new(Semaphore::new(db::CONNECTIONS_MAX as usize)),
             alone: Arc::new(Semaphore::new(ALONE_MAX)),
         }
     }
@@ -87,14 +86,14 @@ async fn write(database: Database, mut batch: Vec<Waiting>) {
     if batch.is_empty() {
         return;
     }
-    #[expect(clippy::cast_precision_loss, reason = "at most 64")]
-    metrics::histogram!("operation_batch_commands").record(batch.len() as f64);
     let commands: Vec<Arc<Command>> = batch
         .iter()
         .map(|waiting| Arc::clone(&waiting.command))
         .collect();
     match attempt(&database.hasty, commands).await {
         Ok(replies) => {
+            #[expect(clippy::cast_precision_loss, reason = "at most 64")]
+            metrics::histogram!("operation_batch_commands").record(batch.len() as f64);
             for (waiting, reply) in batch.into_iter().zip(replies) {
                 let _ = waiting.reply.send(Ok(Answer::Stored(reply)));
             }
@@ -103,26 +102,18 @@ async fn write(database: Database, mut batch: Vec<Waiting>) {
     }
 }
 
-async fn attempt(pool: &MySqlPool, commands: Vec<Arc<Command>>) -> Result<Vec<Reply>, Failed> {
-    db::transaction(pool, |tx| {
-        Box::pin(async move { execute(tx, &commands, Timestamp::now()).await })
-    })
-    .await
-}
-
-/// Runs each command of a failed batch by itself, all at once.
+/// Runs each command of a failed batch by itself, all at once. Among several it is not known yet who
+/// met the lock: the others must not wait for it.
 async fn run_alone(database: &Database, batch: Vec<Waiting>, failed: &Failed) {
     metrics::counter!("operation_batches_failed_total", "cause" => failed.name()).increment(1);
-    let maybe_committed =
-        matches!(failed, Failed::Database(error) if Failure::of(error) == Failure::Lost);
+    let met_lock = batch.len() == 1 && failed.met_lock();
     for waiting in batch {
         let Ok(permit) = Arc::clone(&database.alone).acquire_owned().await else {
             return;
         };
-        let pool = database.patient.clone();
+        let database = database.clone();
         tokio::spawn(async move {
-            let result = settle(&pool, waiting.command, maybe_committed).await;
-            let _ = waiting.reply.send(result);
+            settle(database, waiting, met_lock).await;
             drop(permit);
         });
     }

@@ -3,6 +3,7 @@ use idempotency::{Claim, IdempotencyKey, Reply};
 use outbox::Request;
 use payment::{Authorization, Change, MerchantId, Payment, PaymentId, Refusal, Timestamp};
 use problem::{Code, Problem};
+use uuid::Uuid;
 
 use crate::reply;
 
@@ -26,7 +27,8 @@ pub(crate) enum Target {
     New { change: Box<Change>, reply: Reply },
     /// An existing payment.
     Existing {
-        payment_id: PaymentId,
+        /// `None` when the path names none.
+        payment_id: Option<PaymentId>,
         sees: Sees,
         decide: Decide,
     },
@@ -84,24 +86,22 @@ impl Command {
         Self::new(call, Target::New { change, reply })
     }
 
-    /// Changes a payment that the caller sees, as `decide` says.
+    /// Changes the payment that the last segment of the path names, if the caller sees it, as
+    /// `decide` says.
     ///
     /// # Errors
     /// `idempotency-key-missing`.
     pub fn change(
         call: &Call,
-        payment_id: PaymentId,
         decide: impl Fn(&Payment, Timestamp) -> Result<Change, Refusal> + Send + Sync + 'static,
     ) -> Result<Self, Problem> {
-        let decide = Box::new(decide);
-        Self::new(
-            call,
-            Target::Existing {
-                payment_id,
-                sees: Sees::of(call),
-                decide,
-            },
-        )
+        let segment = call.path.rsplit('/').next().unwrap_or_default();
+        let target = Target::Existing {
+            payment_id: segment.parse().ok(),
+            sees: Sees::of(call),
+            decide: Box::new(decide),
+        };
+        Self::new(call, target)
     }
 
     fn new(call: &Call, target: Target) -> Result<Self, Problem> {
@@ -114,6 +114,7 @@ impl Command {
         Ok(Self {
             request: request(call, &key),
             claim: Claim {
+                id: Uuid::new_v4(),
                 merchant_id: call.caller.merchant_id.clone(),
                 key,
                 fingerprint,
@@ -144,7 +145,7 @@ impl Command {
     pub(crate) fn payment_id(&self) -> Option<PaymentId> {
         match self.target {
             Target::New { .. } => None,
-            Target::Existing { payment_id, .. } => Some(payment_id),
+            Target::Existing { payment_id, .. } => payment_id,
         }
     }
 }
@@ -157,18 +158,4 @@ fn request(call: &Call, key: &IdempotencyKey) -> Request {
         idempotency_key: key.to_string(),
         reason: None,
     }
-}
-
-/// The payment that the last segment of the path names.
-///
-/// # Errors
-/// `payment-not-found` when it is no payment's id.
-pub fn payment_id(call: &Call) -> Result<PaymentId, Problem> {
-    let segment = call.path.rsplit('/').next().unwrap_or_default();
-    segment.parse().map_err(|_| {
-        Problem::new(
-            Code::PaymentNotFound,
-            "The path names no payment of this merchant.",
-        )
-    })
 }

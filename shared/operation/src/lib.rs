@@ -6,7 +6,8 @@
 //! and the stored reply is repeated.
 //!
 //! Commands that wait while a commit runs share the next transaction. When that fails, it is rolled
-//! back and each of them runs alone, so that the outcome is the same as if none had shared.
+//! back and each of them runs alone, so that the outcome is the same as if none had shared. Only one
+//! that meets a lock then waits for it.
 
 mod batch;
 mod command;
@@ -16,6 +17,6 @@ mod reply;
 mod run;
 mod transaction;
 
-pub use command::{Command, Decide, Sees, payment_id};
-pub use operations::{Operations, QUEUE_MAX, REPLY_TIMEOUT};
+pub use command::{Command, Decide, Sees};
+pub use operations::Operations;
 pub use record::{Told, record};

@@ -16,9 +16,9 @@ use crate::{
 
 /// How long a caller waits for its reply; what is under way goes on without it. Below the
 /// functions' own timeout.
-pub const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Commands that wait for a transaction at most; one more is refused.
-pub const QUEUE_MAX: usize = 256;
+pub(crate) const QUEUE_MAX: usize = 256;
 /// Transactions of several commands under way at once: one executes while another's commit reaches
 /// the disk. More of them would only make each smaller.
 const WRITERS: usize = 2;
@@ -41,13 +41,19 @@ impl Operations {
             "operation_batches_failed_total",
             "Shared transactions rolled back, their commands then run alone."
         );
-        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let (operations, waiting) = Self::queue();
         let waiting = Arc::new(Mutex::new(waiting));
         let database = Database::new(options);
         for _ in 0..WRITERS {
             tokio::spawn(write_batches(Arc::clone(&waiting), database.clone()));
         }
-        Self { queue }
+        operations
+    }
+
+    /// With nobody to work on what is queued.
+    pub(crate) fn queue() -> (Self, mpsc::Receiver<Waiting>) {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        (Self { queue }, waiting)
     }
 
     /// Carries `command` out, once, however often it is sent.

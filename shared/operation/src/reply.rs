@@ -29,8 +29,8 @@ pub(crate) fn refused(command: &Command, refusal: &Refusal) -> Reply {
 }
 
 /// No such payment, or not the caller's.
-pub(crate) fn not_found(command: &Command, payment_id: PaymentId) -> Reply {
-    let detail = format!("There is no payment {payment_id} of this merchant.");
+pub(crate) fn not_found(command: &Command) -> Reply {
+    let detail = "The path names no payment of this merchant.";
     problem(command, &Problem::new(Code::PaymentNotFound, detail))
 }
 

@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc};
 use db::Failure;
 use idempotency::{Claim, Reply, table as idem_table};
 use payment::{Change, Payment, PaymentId, Timestamp, table as payment_table};
-use sqlx::MySqlConnection;
+use sqlx::{MySqlConnection, MySqlPool};
 
 use crate::{
     Told,
@@ -17,9 +17,15 @@ pub(crate) enum Failed {
     /// A key among the commands was used before.
     #[error("an idempotency key was used before")]
     KeyTaken,
-    /// Another transaction holds a key among the commands and takes long.
+    /// Another transaction holds a key among the commands.
     #[error("an idempotency key is in flight")]
     KeyInFlight,
+    /// The key was used for another request.
+    #[error("the idempotency key was first used for another request")]
+    KeyReused,
+    /// The key was used, and meanwhile its reply has become too old to be kept.
+    #[error("the stored reply was purged meanwhile")]
+    Purged,
     /// The database refused.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -34,8 +40,19 @@ impl Failed {
         match self {
             Self::KeyTaken => "key-taken",
             Self::KeyInFlight => "key-in-flight",
+            Self::KeyReused => "key-reused",
+            Self::Purged => "purged",
             Self::Database(error) => Failure::of(error).name(),
             Self::Reply(_) => "reply",
+        }
+    }
+
+    /// Whether another transaction's lock was in the way.
+    pub(crate) fn met_lock(&self) -> bool {
+        match self {
+            Self::KeyInFlight => true,
+            Self::Database(error) => Failure::of(error) == Failure::LockWait,
+            _ => false,
         }
     }
 }
@@ -47,9 +64,20 @@ struct Outcome<'a> {
     change: Option<Change>,
 }
 
+/// Carries commands out in a transaction of their own and gives their replies in the same order.
+pub(crate) async fn attempt(
+    pool: &MySqlPool,
+    commands: Vec<Arc<Command>>,
+) -> Result<Vec<Reply>, Failed> {
+    db::transaction(pool, |tx| {
+        Box::pin(async move { execute(tx, &commands, Timestamp::now()).await })
+    })
+    .await
+}
+
 /// Carries commands out in the caller's transaction and gives their replies in the same order.
 /// Several commands on one payment see each other's effects, as if each had run alone.
-pub(crate) async fn execute(
+async fn execute(
     tx: &mut MySqlConnection,
     commands: &[Arc<Command>],
     now: Timestamp,
@@ -119,14 +147,14 @@ fn decide(
                     sees,
                     decide,
                 } => {
-                    let payment = payments
-                        .get(payment_id)
+                    let payment = payment_id
+                        .and_then(|payment_id| payments.get(&payment_id))
                         .filter(|payment| sees.allows(payment));
                     match payment.map(|payment| decide(payment, now)) {
-                        None => (reply::not_found(command, *payment_id), None),
+                        None => (reply::not_found(command), None),
                         Some(Err(refusal)) => (reply::refused(command, &refusal), None),
                         Some(Ok(change)) => {
-                            payments.insert(*payment_id, change.payment.clone());
+                            payments.insert(change.payment.id, change.payment.clone());
                             (reply::payment(&change.payment)?, Some(change))
                         }
                     }
