@@ -22,6 +22,24 @@ pub(crate) const POINTS: [&str; 16] = [
     "relay.taken-over",
 ];
 
+/// The places that an expiry passes too: its changes are written as a command's are.
+const EXPIRY: [&str; 5] = [
+    "db.committed",
+    "db.worked",
+    "operation.journals-posted",
+    "operation.payments-written",
+    "outbox.events-written",
+];
+
+/// What a transaction of several commands meets.
+const BATCHED: [(&str, Action); 5] = [
+    ("operation.payments-written", Action::Abort),
+    ("db.worked", Action::Abort),
+    ("db.committed", Action::Abort),
+    ("operation.payments-written", Action::Error),
+    ("db.committed", Action::Error),
+];
+
 /// What happens at a place, when a process first reaches it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -36,7 +54,7 @@ pub(crate) enum Action {
 impl Action {
     const ALL: [Self; 3] = [Self::Abort, Self::Error, Self::Delay];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Abort => "abort",
             Self::Error => "error",
@@ -50,24 +68,57 @@ impl Action {
 pub(crate) struct Scenario {
     pub(crate) point: &'static str,
     pub(crate) action: Action,
+    /// Only the third transaction meets the action; the two before are delayed, so that commands
+    /// gather for it.
+    pub(crate) batched: bool,
 }
 
 impl Scenario {
-    /// Every action at every place.
+    /// Every action at every place, and those that a batch meets.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        POINTS
+        let scenario = |batched| {
+            move |(point, action)| Self {
+                point,
+                action,
+                batched,
+            }
+        };
+        let each = POINTS
             .into_iter()
-            .flat_map(|point| Action::ALL.map(|action| Self { point, action }))
+            .flat_map(|point| Action::ALL.map(|action| (point, action)));
+        each.map(scenario(false))
+            .chain(BATCHED.into_iter().map(scenario(true)))
     }
 
     /// The value of `FAILPOINTS`.
     pub(crate) fn setting(self) -> String {
-        format!("{}=1*return({})", self.point, self.action.name())
+        let gather = if self.batched {
+            "2*return(delay)->"
+        } else {
+            ""
+        };
+        format!("{}={gather}1*return({})", self.point, self.action.name())
     }
 
-    /// What a process writes when it reaches the place.
-    pub(crate) fn trace(self) -> String {
-        format!("failpoint {self}")
+    /// What a process writes when it does something at the place.
+    pub(crate) fn trace(self, action: Action) -> String {
+        format!("failpoint {} {}", self.point, action.name())
+    }
+
+    /// Whether an operation is prepared for it. Beside the relay a refund is not: it is made there,
+    /// on a payment whose events all wait.
+    pub(crate) fn concerns(self, function: &str) -> bool {
+        match function {
+            "expire" => self.in_relay() || EXPIRY.contains(&self.point),
+            "refund" => !self.in_relay(),
+            _ => true,
+        }
+    }
+
+    /// Whether an event was sent and not settled: it must be sent again.
+    pub(crate) fn sends_again(self) -> bool {
+        ["relay.sent", "relay.locked", "relay.deleted"].contains(&self.point)
+            && self.action != Action::Delay
     }
 
     /// Whether the place is in the relay, not in the functions that callers wait for.
@@ -89,7 +140,11 @@ impl Scenario {
 
 impl fmt::Display for Scenario {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.point, self.action.name())
+        write!(formatter, "{} {}", self.point, self.action.name())?;
+        if self.batched {
+            formatter.write_str(" batched")?;
+        }
+        Ok(())
     }
 }
 

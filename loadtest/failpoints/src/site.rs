@@ -10,26 +10,40 @@ use std::{
 
 use anyhow::{Context, ensure};
 use client::{Client, key_from_file};
+use sqlx::{Connection, Executor, MySql, MySqlConnection, QueryBuilder};
 use tokio::{
     process::{Child, Command},
     time::sleep,
 };
 use toml::{Table, Value};
 
-use crate::point::Scenario;
+use crate::point::{Action, Scenario};
 
 const MANIFEST: &str = "functions/functions.toml";
 /// Functions built with failpoints, and where.
-const BUILT: [&str; 5] = ["authorize", "capture", "refund", "void", "outbox-relay"];
+const BUILT: [&str; 6] = [
+    "authorize",
+    "capture",
+    "refund",
+    "void",
+    "expire",
+    "outbox-relay",
+];
 const BUILT_IN: &str = "target/failpoints/release";
 /// How long anything is waited for.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Where the services are, from `endpoints.env`.
+#[derive(Clone)]
 pub(crate) struct Site {
     state: PathBuf,
+    /// Of the routes.
     pub(crate) client: Client,
+    /// Of the Invoke API.
+    pub(crate) invoker: Client,
+    /// The payment database, with all rights.
+    database_url: String,
 }
 
 /// A runtime; it and its functions end with it.
@@ -43,8 +57,46 @@ impl Site {
         let key = key_from_file(Path::new(&variable("KEYS_FILE")?), "demo")?;
         Ok(Self {
             state: variable("PAYFN_STATE")?.into(),
-            client: Client::new(&variable("PAYFN_URL")?, key)?,
+            client: Client::new(&variable("PAYFN_URL")?, key.clone())?,
+            invoker: Client::new(&variable("INVOKE_URL")?, key)?,
+            database_url: variable("DATABASE_URL_ADMIN")?,
         })
+    }
+
+    async fn database(&self) -> sqlx::Result<MySqlConnection> {
+        MySqlConnection::connect(&self.database_url).await
+    }
+
+    /// Lets an authorization lapse.
+    pub(crate) async fn lapse(&self, payment: &str) -> anyhow::Result<()> {
+        let lapse = "UPDATE payment SET expires_at = UTC_TIMESTAMP(3) WHERE payment_id = UNHEX(?)";
+        let lapse = sqlx::query(lapse).bind(payment.trim_start_matches("pay_"));
+        lapse.execute(&mut self.database().await?).await?;
+        Ok(())
+    }
+
+    /// Keeps the relay from taking shards over, and so from sending, until the connection is dropped.
+    pub(crate) async fn hold_relay(&self) -> anyhow::Result<MySqlConnection> {
+        let mut database = self.database().await?;
+        database.execute("BEGIN").await?;
+        database
+            .execute("SELECT shard FROM outbox_owner FOR UPDATE")
+            .await?;
+        Ok(database)
+    }
+
+    /// How many of the keys are claimed, and by how many transactions: those of one share its time.
+    pub(crate) async fn claims(&self, keys: &[&str]) -> anyhow::Result<(i64, i64)> {
+        let mut query = QueryBuilder::<MySql>::new(
+            "SELECT COUNT(*), COUNT(DISTINCT created_at) FROM idem_response_cache WHERE idem_key IN (",
+        );
+        let mut list = query.separated(", ");
+        for key in keys {
+            list.push_bind(*key);
+        }
+        query.push(")");
+        let claims = query.build_query_as();
+        Ok(claims.fetch_one(&mut self.database().await?).await?)
     }
 
     /// Starts every function, with a failpoint set or with none, and waits until they serve.
@@ -83,14 +135,21 @@ impl Site {
 }
 
 impl Runtime {
-    /// Waits until `function` has reached the scenario's place.
-    pub(crate) async fn reached(&self, scenario: Scenario, function: &str) -> anyhow::Result<()> {
+    /// Waits until `function` has done `action` at the scenario's place so many times.
+    pub(crate) async fn reached(
+        &self,
+        scenario: Scenario,
+        action: Action,
+        function: &str,
+        times: usize,
+    ) -> anyhow::Result<()> {
         let what = format!("{function} reaches {scenario}");
         let member = format!("\"function\":\"{function}\"");
         until(&what, async || {
             let log = fs::read_to_string(&self.log)?;
-            let mut lines = log.lines().filter(|line| line.contains(&member));
-            Ok(lines.any(|line| line.contains(&scenario.trace())))
+            let lines = log.lines().filter(|line| line.contains(&member));
+            let reached = lines.filter(|line| line.contains(&scenario.trace(action)));
+            Ok(reached.count() >= times)
         })
         .await
     }
@@ -113,6 +172,9 @@ fn manifest_with(scenario: Option<Scenario>) -> anyhow::Result<String> {
             .context(name)?
             .insert("command".to_owned(), command.into());
     }
+    // Invoked here, never by its schedule.
+    let expire = functions.get_mut("expire").and_then(Value::as_table_mut);
+    expire.context("expire")?.remove("schedule");
     let mut defaults = table(manifest.get_mut("defaults")).context("[defaults]")?;
     let mut environment = table(defaults.get_mut("environment")).context("environment")?;
     if let Some(scenario) = scenario {
@@ -140,7 +202,7 @@ pub(crate) async fn until(
     Ok(())
 }
 
-fn variable(name: &str) -> anyhow::Result<String> {
+pub(crate) fn variable(name: &str) -> anyhow::Result<String> {
     env::var(name)
         .with_context(|| format!("{name} is not set: start it with loadtest/failpoints/run"))
 }
