@@ -1,6 +1,6 @@
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -8,7 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
 use signature::{Key, KeyRing, Target, sign};
 
-use crate::fresh;
+use crate::{WAIT_MAX, fresh};
+
+/// Pause before a request is sent again.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Sends signed requests as the holder of one key.
 #[derive(Clone, Debug)]
@@ -92,6 +95,21 @@ impl Caller {
             .idempotency_key(key)
             .send()
             .await
+    }
+
+    /// POST of JSON with one key, again and again while that is what the answer asks for: none, a
+    /// 503, or one that tells that the key is in flight. At most [`WAIT_MAX`].
+    pub async fn post_until_settled(&self, path: &str, body: &Value, key: &str) -> Reply {
+        let began = Instant::now();
+        loop {
+            let request = self.request("POST", path).body(body.to_string());
+            let reply = request.idempotency_key(key).try_send().await;
+            match reply {
+                Ok(reply) if !reply.asks_again() => return reply,
+                again => assert!(began.elapsed() < WAIT_MAX, "{path} with {key}: {again:?}"),
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
     }
 
     /// A request to shape; a POST has a fresh idempotency key.
@@ -244,6 +262,11 @@ impl Reply {
             .as_str()
             .expect("a problem has a code")
             .to_owned()
+    }
+
+    /// Whether the same request with the same key is to be sent again.
+    fn asks_again(&self) -> bool {
+        self.status == 503 || self.status == 409 && self.code() == "idempotency-key-in-flight"
     }
 
     /// Whether the answer was stored by an earlier request.

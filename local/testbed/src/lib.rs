@@ -7,16 +7,23 @@
     reason = "a test fails by panicking"
 )]
 
+mod authorization;
+mod books;
 mod caller;
 mod events;
 mod footprint;
+mod instance;
+mod runtime;
 mod stack;
 
 use std::time::{Duration, Instant};
 
+pub use authorization::Authorization;
 pub use caller::{Caller, Reply, RequestBuilder};
 pub use events::{Event, first_met};
 pub use footprint::{Footprint, Totals};
+pub use instance::Instance;
+pub use runtime::Runtime;
 use serde_json::{Value, json};
 use sqlx::MySqlPool;
 pub use stack::{Paused, stack};
@@ -128,27 +135,6 @@ impl Testbed {
             .ok()?;
         let line = text.lines().find(|line| line.starts_with(name))?;
         line.rsplit(' ').next()?.parse().ok()
-    }
-}
-
-impl Testbed {
-    /// The process of a function's only instance.
-    pub async fn instance_pid(&self, function: &str) -> i32 {
-        let functions = self
-            .http
-            .get(format!("{}/functions", variable("ADMIN_URL")))
-            .send()
-            .await;
-        let functions: Value = functions
-            .expect("the runtime lists functions")
-            .json()
-            .await
-            .expect("JSON");
-        let listed = functions.as_array().expect("a list");
-        let found = listed.iter().find(|listed| listed["name"] == function);
-        let pid = found.and_then(|found| found["instances"][0]["pid"].as_i64());
-        let pid = pid.unwrap_or_else(|| panic!("{function} has no instance: {functions}"));
-        i32::try_from(pid).expect("a pid")
     }
 }
 
