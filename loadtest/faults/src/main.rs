@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use faults::{
     history::Outcome,
@@ -20,6 +20,14 @@ use stack::output::say;
 
 /// Seeds of `short`.
 const SHORT: RangeInclusive<u64> = 1..=3;
+/// What `short` has to send, and which faults have to take place, for its verdict to count.
+const SHORT_OPERATIONS_MIN: usize = 30_000;
+const SHORT_FAULTS_MIN: usize = 60;
+/// Operations of each seed of `short`: some are never sent, because nobody knew their payment.
+const SHORT_SIZE: SizeArguments = SizeArguments {
+    operations: 10_200,
+    faults: DECK.len(),
+};
 /// Violations shown of a failed seed.
 const SHOWN_MAX: usize = 5;
 /// Seconds of an hour.
@@ -118,23 +126,49 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             keep,
         } => {
             let seeds = seeds.or(seed.map(|seed| seed..=seed)).context("no seed")?;
-            all(seeds, size, keep).await
+            Ok(all(seeds, size, keep).await?.failed.is_empty())
         }
-        Command::Short => all(SHORT, SizeArguments::default(), false).await,
+        Command::Short => short().await,
         Command::Long { hours, from } => {
             let ends = Instant::now() + Duration::from_secs(hours * HOUR_S);
             let seeds = (from..).take_while(|_| Instant::now() < ends);
-            all(seeds, SizeArguments::default(), false).await
+            let done = all(seeds, SizeArguments::default(), false).await?;
+            Ok(done.failed.is_empty())
         }
     }
 }
 
-/// Runs seeds one after the other; whether none failed.
+/// What some seeds came to.
+struct Done {
+    /// Operations that were sent.
+    operations: usize,
+    /// Faults that took place.
+    faults: usize,
+    /// Seeds with violations.
+    failed: Vec<u64>,
+}
+
+/// The seeds of CI; whether none failed, and whether they did enough to tell.
+async fn short() -> anyhow::Result<bool> {
+    let done = all(SHORT, SHORT_SIZE, false).await?;
+    let Done {
+        operations, faults, ..
+    } = done;
+    ensure!(
+        operations >= SHORT_OPERATIONS_MIN && faults >= SHORT_FAULTS_MIN,
+        "{operations} operations and {faults} faults are too few: at least \
+         {SHORT_OPERATIONS_MIN} and {SHORT_FAULTS_MIN} are needed"
+    );
+    Ok(done.failed.is_empty())
+}
+
+/// Runs seeds one after the other, those after a failed one too.
 async fn all(
     seeds: impl IntoIterator<Item = u64>,
     size: SizeArguments,
     keep: bool,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Done> {
+    let began = Instant::now();
     let (mut operations, mut faults, mut settled) = (0, 0, 0);
     let mut failed = Vec::new();
     for seed in seeds {
@@ -152,9 +186,14 @@ async fn all(
     }
     say(format_args!(
         "{operations} operations, {faults} faults, {settled} unknown outcomes settled; \
-         seeds with violations: {failed:?}"
+         seeds with violations: {failed:?}; {:.0?}",
+        began.elapsed()
     ));
-    Ok(failed.is_empty())
+    Ok(Done {
+        operations,
+        faults,
+        failed,
+    })
 }
 
 fn summary(verdict: &Verdict) -> String {

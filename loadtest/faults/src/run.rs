@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use stack::{foreground, output::say};
 use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
@@ -55,7 +55,7 @@ pub struct Verdict {
 /// Runs a seed in the folder `faults/seed-N` of the state directory.
 ///
 /// # Errors
-/// When the stack does not start, or does not work again once it is healed.
+/// When the stack does not start, or the run is interrupted.
 pub async fn run(seed: u64, size: Size) -> anyhow::Result<Verdict> {
     let began = Instant::now();
     let set = env::var_os("PAYFN_STATE").filter(|directory| !directory.is_empty());
@@ -94,14 +94,20 @@ async fn on(site: &Site, plan: Plan, folder: PathBuf) -> anyhow::Result<Verdict>
     }
     let history = History::create(&folder.join("history.jsonl"))?;
     let clients = Clients::new(site, plan.payments(), history)?;
-    let (faults, impossible) = under_faults(site, &plan, &clients, &folder).await?;
-    inject::heal(site, HEAL_WITHIN).await?;
-    settle(&plan, &clients).await?;
-    repeat(&plan, &clients).await?;
-    inject::heal(site, HEAL_WITHIN).await?;
+    let injected = under_faults(site, &plan, &clients, &folder).await?;
+    let faults = injected.iter().filter(|it| matches!(it, Ok(true))).count();
+    let impossible = injected.iter().filter(|it| matches!(it, Ok(false))).count();
+    let broken = injected.into_iter().find_map(Result::err);
+    let healed = match broken {
+        Some(error) => Err(error),
+        None => heal(site, &plan, &clients).await,
+    };
     clients.history().flush()?;
-    let (violations, goodput) = check::all(site, &plan, &clients).await?;
     let attempts = clients.history().attempts().to_vec();
+    let (violations, goodput) = match healed {
+        Ok(()) => check::all(site, &plan, &clients).await?,
+        Err(error) => (vec![unhealed(&error)], Goodput::of(&plan, &attempts)),
+    };
     Ok(Verdict {
         plan,
         violations,
@@ -114,13 +120,31 @@ async fn on(site: &Site, plan: Plan, folder: PathBuf) -> anyhow::Result<Verdict>
     })
 }
 
-/// Runs the schedule. Gives how many faults took place and how many could not.
+/// Heals everything and settles every request.
+async fn heal(site: &Site, plan: &Plan, clients: &Clients) -> anyhow::Result<()> {
+    inject::heal(site, HEAL_WITHIN).await?;
+    settle(plan, clients).await?;
+    repeat(plan, clients).await?;
+    inject::heal(site, HEAL_WITHIN).await
+}
+
+/// What does not work again proves nothing else.
+fn unhealed(error: &anyhow::Error) -> Violation {
+    Violation {
+        check: "healing",
+        payment: None,
+        what: format!("{error:#}"),
+    }
+}
+
+/// Runs the schedule. Gives of each fault whether it was possible here, or what did not start again
+/// after it.
 async fn under_faults(
     site: &Site,
     plan: &Plan,
     clients: &Clients,
     folder: &Path,
-) -> anyhow::Result<(usize, usize)> {
+) -> anyhow::Result<Vec<anyhow::Result<bool>>> {
     let journal = Journal::create(&folder.join("faults.jsonl"), clients.began())?;
     let injected = plan
         .faults
@@ -134,15 +158,13 @@ async fn under_faults(
     // What still waits for its payment in the end is never sent.
     let performed = timeout_at(ends.into(), try_join_all(performed));
     let (injected, performed) = tokio::select! {
-        both = async { tokio::join!(try_join_all(injected), performed) } => both,
+        both = async { tokio::join!(join_all(injected), performed) } => both,
         never = expire(site) => match never {},
     };
     if let Ok(performed) = performed {
         performed?;
     }
-    let injected = injected?;
-    let happened = injected.iter().filter(|possible| **possible).count();
-    Ok((happened, injected.len() - happened))
+    Ok(injected)
 }
 
 /// Runs the schedule of expired authorizations again and again; it fails while faults last.

@@ -71,7 +71,8 @@ impl fmt::Display for Goodput {
 
 pub(super) fn check(goodput: &Goodput) -> Vec<Violation> {
     let ((good, due), (good_after, due_after)) = (goodput.before, goodput.after);
-    if 100 * good_after * due >= BACK_PERCENT * good * due_after {
+    // Without anything good before, there is nothing to be back.
+    if good > 0 && 100 * good_after * due >= BACK_PERCENT * good * due_after {
         return Vec::new();
     }
     vec![Violation {

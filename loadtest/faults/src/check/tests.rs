@@ -269,3 +269,19 @@ fn goodput_counts_what_was_due_and_settled_in_time() {
     );
     assert_eq!(liveness::check(&goodput).len(), 1);
 }
+
+#[test]
+fn a_run_in_which_nothing_was_good_before_the_faults_does_not_pass() {
+    for before in [(0, 0), (0, 1)] {
+        let goodput = Goodput {
+            before,
+            after: (0, 1),
+        };
+        assert_eq!(liveness::check(&goodput).len(), 1);
+    }
+    let goodput = Goodput {
+        before: (10, 10),
+        after: (9, 10),
+    };
+    assert!(liveness::check(&goodput).is_empty());
+}
