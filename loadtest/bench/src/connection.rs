@@ -33,6 +33,8 @@ pub(crate) struct Connection {
 /// What came back.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Whether it says when to ask again.
+    pub(crate) retry_after: bool,
     pub(crate) body: Bytes,
 }
 
@@ -64,8 +66,13 @@ impl Connection {
         sender.ready().await?;
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
+        let retry_after = response.headers().contains_key(header::RETRY_AFTER);
         let body = response.into_body().collect().await?.to_bytes();
-        Ok(Answer { status, body })
+        Ok(Answer {
+            status,
+            retry_after,
+            body,
+        })
     }
 
     async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {

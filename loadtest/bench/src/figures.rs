@@ -23,6 +23,10 @@ pub(crate) const LIFE: &str = "life";
 pub(crate) struct Figures {
     steps: BTreeMap<&'static str, Histogram<u64>>,
     failures: BTreeMap<String, u64>,
+    /// Failures that were refusals, by step.
+    refusals: BTreeMap<&'static str, u64>,
+    /// Failures that were never sent.
+    not_begun: u64,
     /// New payments and when their answer was here; the first ones of each connection.
     pub(crate) answered: Vec<(String, Instant)>,
     /// How long it took.
@@ -69,6 +73,18 @@ impl Figures {
         *self.failures.entry(what).or_default() += 1;
     }
 
+    /// A 429 or 503 that says when to ask again.
+    pub(crate) fn refused(&mut self, step: &'static str, what: String) {
+        *self.refusals.entry(step).or_default() += 1;
+        self.failed(what);
+    }
+
+    /// Work that could not begin in time, because the work before took so long.
+    pub(crate) fn not_begun(&mut self) {
+        self.not_begun += 1;
+        self.failed("not begun in time".to_owned());
+    }
+
     pub(crate) fn answered(&mut self, payment_id: String) {
         if self.answered.len() < ANSWERED_MAX {
             self.answered.push((payment_id, Instant::now()));
@@ -84,6 +100,10 @@ impl Figures {
         for (what, count) in other.failures {
             *self.failures.entry(what).or_default() += count;
         }
+        for (step, count) in other.refusals {
+            *self.refusals.entry(step).or_default() += count;
+        }
+        self.not_begun += other.not_begun;
         self.answered.extend(other.answered);
     }
 
@@ -96,6 +116,28 @@ impl Figures {
     /// What failed.
     pub(crate) fn failures(&self) -> u64 {
         self.failures.values().sum()
+    }
+
+    /// Refusals of all steps.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.values().sum()
+    }
+
+    /// Answers other than 200 and refusals, and errors.
+    pub(crate) fn unexpected(&self) -> u64 {
+        self.failures() - self.refusals() - self.not_begun
+    }
+
+    /// Of each step's requests that were answered with 200 or refused, the share of the first.
+    pub(crate) fn served(&self) -> BTreeMap<&'static str, f64> {
+        let requests = self.steps.iter().filter(|(step, _)| **step != LIFE);
+        let share = requests.map(|(step, histogram)| {
+            let refused = self.refusals.get(step).copied().unwrap_or_default();
+            #[expect(clippy::cast_precision_loss, reason = "a figure")]
+            let share = histogram.len() as f64 / (histogram.len() + refused) as f64;
+            (*step, share)
+        });
+        share.collect()
     }
 
     pub(crate) fn summary(&self) -> Summary {
@@ -196,12 +238,15 @@ mod tests {
             let mut one = Figures::default();
             one.record("authorize", Duration::from_millis(ms));
             one.record(LIFE, Duration::from_millis(ms));
-            one.failed("authorize 503 overloaded".to_owned());
+            one.refused("authorize", "authorize 503 overloaded".to_owned());
+            one.not_begun();
             one.answered(format!("pay_{ms}"));
             all.merge(one);
         }
         all.took = Duration::from_secs(2);
-        assert_eq!((all.requests(), all.failures()), (4, 4));
+        assert_eq!((all.requests(), all.failures()), (4, 8));
+        assert_eq!((all.refusals(), all.unexpected()), (4, 0));
+        assert!((all.served()["authorize"] - 0.5).abs() < 1e-9);
         assert_eq!(all.answered.len(), 4);
         let step = &all.summary().steps["authorize"];
         assert!((step.per_second - 2.0).abs() < 1e-9);

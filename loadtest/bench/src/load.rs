@@ -137,7 +137,7 @@ async fn work_along(
     loop {
         match schedule.next(Instant::now()) {
             Next::Over => return Ok(worker),
-            Next::Missed => worker.figures.failed("not begun in time".to_owned()),
+            Next::Missed => worker.figures.not_begun(),
             Next::Due(due) => {
                 alarm.wait_until(due).await?;
                 worker.once(work, due).await;

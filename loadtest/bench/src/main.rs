@@ -7,10 +7,12 @@ mod alarm;
 mod batches;
 mod commit;
 mod connection;
+mod crowd;
 mod figures;
 mod journal;
 mod load;
 mod outbox;
+mod overload;
 mod payments;
 mod processes;
 mod relay;
@@ -66,6 +68,8 @@ enum Measured {
         #[command(flatten)]
         rounds: Rounds,
     },
+    /// Far more than can be served, what is served then, and what connections cost that only wait
+    Overload(overload::Size),
     /// One authorize at a time against its transaction alone, in turn
     Commit {
         #[command(flatten)]
@@ -164,6 +168,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let time = Duration::from_secs(rounds.seconds);
             router::measure(connections.connections, time, rounds.rounds, &journal).await
         }
+        Measured::Overload(size) => overload::measure(&service()?, &size, &journal).await,
         Measured::Commit { rounds } => {
             let time = Duration::from_secs(rounds.seconds);
             commit::measure(&service()?, time, rounds.rounds, &journal).await

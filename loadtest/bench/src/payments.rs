@@ -7,7 +7,7 @@ use auditor::Report;
 use serde::Serialize;
 
 use crate::{
-    batches::Batches,
+    batches::{Batches, Distribution},
     connection::Service,
     figures::{Figures, Latency, Summary},
     journal::Journal,
@@ -38,7 +38,8 @@ struct Payments {
     seed: u64,
     cpu_ms_per_request: CpuOfEach,
     resident_mib: Resident,
-    commands_per_transaction: BTreeMap<String, f64>,
+    /// By function.
+    batches: BTreeMap<String, Distribution>,
     event_to_delivered: Option<Latency>,
     answered_to_consumed: Option<Latency>,
     books: Report,
@@ -104,7 +105,7 @@ impl Before {
             seed,
             cpu_ms_per_request: cpu.of_each(&self.cpu, figures.requests()),
             resident_mib: processes.resident(),
-            commands_per_transaction: batches.commands_per_transaction_since(&self.batches),
+            batches: batches.since(&self.batches),
             event_to_delivered: outbox.delivery_latency(self.event).await?,
             answered_to_consumed: None,
             books: books().await?,
@@ -121,11 +122,9 @@ impl fmt::Display for Payments {
             self.cpu_ms_per_request
         )?;
         writeln!(formatter, "memory     {}", self.resident_mib)?;
-        write!(formatter, "batch    ")?;
-        for (name, commands) in &self.commands_per_transaction {
-            write!(formatter, "  {name} {commands:.1}")?;
+        for (name, distribution) in &self.batches {
+            writeln!(formatter, "batch      {name} {distribution}")?;
         }
-        writeln!(formatter, "  commands per transaction")?;
         if let Some(latency) = &self.event_to_delivered {
             writeln!(formatter, "delivered  {latency} after the event's time")?;
         }

@@ -10,6 +10,8 @@ use crate::target;
 
 /// The load generator among the processes.
 const CLIENT: &str = "client";
+/// What a stack has beside the runtime and its functions.
+const SERVICES: [Component; 3] = [Component::Mariadb, Component::Redis, Component::Kafka];
 /// Less is not worth printing.
 const SHOWN_MS: f64 = 0.0005;
 
@@ -86,6 +88,17 @@ fn client() -> (String, u32) {
     (CLIENT.to_owned(), std::process::id())
 }
 
+impl Resident {
+    /// What the runtime and the functions have together, in MiB.
+    pub(crate) fn serverless(&self) -> u64 {
+        let of_others = |name: &str| {
+            name == CLIENT || SERVICES.iter().any(|component| component.name() == name)
+        };
+        let all = self.0.iter().filter(|(name, _)| !of_others(name));
+        all.map(|(_, mib)| mib).sum()
+    }
+}
+
 impl Cpu {
     /// What was used since `before`, for each of `count` requests, events or seconds.
     pub(crate) fn of_each(&self, before: &Self, count: u64) -> CpuOfEach {
@@ -132,7 +145,8 @@ impl fmt::Display for Resident {
         for (name, mib) in &self.0 {
             write!(formatter, "  {name} {mib}")?;
         }
-        Ok(())
+        let sum = self.serverless();
+        write!(formatter, "; runtime and functions {sum}")
     }
 }
 
@@ -154,6 +168,13 @@ mod tests {
         let processes = Processes(vec![client()]);
         assert!(processes.resident().0[CLIENT] > 0);
         assert!(processes.cpu().0.contains_key(CLIENT));
+    }
+
+    #[test]
+    fn runtime_and_functions_are_told_together_without_services_and_client() {
+        let names = ["authorize", "runtime", "mariadb", "redis", "kafka", CLIENT];
+        let resident = Resident(names.map(|name| (name.to_owned(), 7)).into());
+        assert_eq!(resident.serverless(), 14);
     }
 
     #[test]

@@ -40,6 +40,8 @@ struct Start {
     /// From the start of the runtime's process to the first 200, in milliseconds.
     first_answer_ms: f64,
     idle_mib: Resident,
+    /// Of runtime and functions together.
+    idle_serverless_mib: u64,
     /// CPU milliseconds per second.
     idle_cpu_ms_per_second: CpuOfEach,
     books: Report,
@@ -54,9 +56,11 @@ pub(crate) async fn measure(service: &Service, journal: &Journal) -> anyhow::Res
     let processes = Processes::of_stack().await?;
     let before = processes.cpu();
     sleep(QUIET).await;
+    let idle_mib = processes.resident();
     let start = Start {
         first_answer_ms: first_answer.as_secs_f64() * 1e3,
-        idle_mib: processes.resident(),
+        idle_serverless_mib: idle_mib.serverless(),
+        idle_mib,
         idle_cpu_ms_per_second: processes.cpu().of_each(&before, QUIET.as_secs()),
         books: target::books().await?,
     };
@@ -121,6 +125,7 @@ impl fmt::Display for Start {
             idle_mib,
             idle_cpu_ms_per_second,
             books,
+            ..
         } = self;
         writeln!(
             formatter,

@@ -95,8 +95,11 @@ impl Worker {
             Ok(answer) => {
                 let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
                 let code = problem["code"].as_str().unwrap_or("without a code");
-                self.figures
-                    .failed(format!("{name} {} {code}", answer.status));
+                let what = format!("{name} {} {code}", answer.status);
+                match answer.status {
+                    429 | 503 if answer.retry_after => self.figures.refused(name, what),
+                    _ => self.figures.failed(what),
+                }
                 None
             }
             Err(error) => {

@@ -20,12 +20,44 @@ fn loads_are_measured_without_a_failure_and_the_books_hold() {
     assert!(count("life") > 0);
     for step in ["authorize", "capture", "refund"] {
         assert_eq!(count(step), count("life"));
-        let batch = life["commands_per_transaction"][step].as_f64().unwrap();
+        let batches = &life["batches"][step];
+        let batch = batches["commands_per_transaction"].as_f64().unwrap();
         assert!((1.0..=4.0).contains(&batch), "{step}: {batch}");
+        assert_eq!(batches["up_to"]["4"], 1.0);
     }
     assert_eq!(
         life["event_to_delivered"]["count"].as_u64().unwrap(),
         3 * count("life")
+    );
+    overload_is_measured();
+}
+
+/// How well it is borne is the machine's matter; what is told is not.
+fn overload_is_measured() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["overload", "--seconds", "1", "--connections", "256"])
+        .args(["--idle", "200", "--slow", "20", "--json"])
+        .arg(file.path())
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(file.as_file().metadata().unwrap().len() > 0, "{told}");
+    let line: Value = serde_json::from_reader(file).unwrap();
+    let measured = &line["measured"];
+    assert_eq!(measured["unexpected"], 0, "{measured}");
+    assert!(measured["idle_open"].as_u64() >= Some(180), "{measured}");
+    for ratio in ["goodput_ratio", "p99_ratio"] {
+        assert!(measured[ratio].as_f64() > Some(0.0), "{measured}");
+    }
+    for step in ["authorize", "capture", "refund"] {
+        assert!(measured["served"][step].is_f64(), "{measured}");
+    }
+    let checks = measured["books"]["checks"].as_array().unwrap();
+    assert!(
+        checks.iter().all(|check| check["violations"] == 0),
+        "{checks:?}"
     );
 }
 
