@@ -1,13 +1,9 @@
 //! Two relays at once, of which one hangs and wakes up after the other has taken its shards over.
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
-use std::{
-    path::Path,
-    process::{Child, Command, Stdio},
-};
-
 use serde_json::Value;
-use testbed::{Paused, Testbed, first_met, until};
+use testbed::{Paused, Runtime, Testbed, first_met, until};
+use toml::Table;
 
 /// Payments made in each state of the relays.
 const PAYMENTS: usize = 5;
@@ -21,7 +17,7 @@ async fn a_relay_that_wakes_up_after_a_takeover_loses_and_inverts_nothing() {
 
     let hanging = hanging_before_it_settles(&bed).await;
     payments.extend(lives(&bed).await);
-    let second = SecondRelay::start();
+    let second = Runtime::start(only_the_relay);
     until("the second relay to own every shard", async || {
         let owners = owners(&bed).await;
         owners.iter().all(|owner| !first.contains(owner))
@@ -111,50 +107,10 @@ async fn lives(bed: &Testbed) -> Vec<String> {
     payments
 }
 
-/// A runtime of its own with nothing but the relay; killed when it is dropped.
-struct SecondRelay {
-    runtime: Child,
-    _manifest: tempfile::NamedTempFile,
-}
-
-impl SecondRelay {
-    fn start() -> Self {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let text = std::fs::read_to_string(workspace.join("functions/functions.toml"));
-        let mut manifest: toml::Table = text.expect("the manifest").parse().expect("TOML");
-        let functions = manifest["functions"].as_table_mut().expect("[functions]");
-        functions.retain(|name, _| name == "outbox-relay");
-        let relay = functions["outbox-relay"].as_table_mut().expect("the relay");
-        relay["continuous"]
-            .as_table_mut()
-            .expect("[continuous]")
-            .remove("wake_on");
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), manifest.to_string()).expect("the manifest is written");
-        let runtime = Command::new(workspace.join("target/release/local-lambda"))
-            .current_dir(&workspace)
-            .args(["serve", "--manifest"])
-            .arg(file.path())
-            .args([
-                "--http",
-                "127.0.0.1:0",
-                "--invoke",
-                "127.0.0.1:0",
-                "--admin",
-                "127.0.0.1:0",
-            ])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the runtime starts");
-        Self {
-            runtime,
-            _manifest: file,
-        }
-    }
-}
-
-impl Drop for SecondRelay {
-    fn drop(&mut self) {
-        let _ended = self.runtime.kill().and_then(|()| self.runtime.wait());
-    }
+/// Leaves nothing but the relay, which then wakes up by itself alone.
+fn only_the_relay(functions: &mut Table) {
+    functions.retain(|name, _| name == "outbox-relay");
+    let relay = functions["outbox-relay"].as_table_mut();
+    let continuous = relay.and_then(|relay| relay["continuous"].as_table_mut());
+    continuous.expect("[continuous]").remove("wake_on");
 }
