@@ -35,7 +35,7 @@ pub(crate) struct Known {
 /// Types of events; each is the name of a topic.
 pub(crate) type EventType = &'static str;
 
-/// Every type of event a payment tells.
+/// Every type of event a payment tells, each after those it may follow.
 pub(crate) const EVENT_TYPES: [EventType; 5] = [
     "payment.authorized",
     "payment.captured",

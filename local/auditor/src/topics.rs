@@ -63,7 +63,9 @@ fn read(
     let (mut met, mut unknown) = (Met::new(), Vec::new());
     // A payment's events are on several topics: across them, order is that of the log's times.
     let mut records: Vec<Record> = Vec::new();
-    for event_type in EVENT_TYPES {
+    // The last step of a life first: whatever was sent before a record that is read is then on a
+    // topic read later, although the relay goes on meanwhile.
+    for event_type in EVENT_TYPES.into_iter().rev() {
         let topic = format!("{}{event_type}", options.topic_prefix);
         read_topic(sources, &topic, |message| {
             check.count("records");
