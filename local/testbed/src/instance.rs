@@ -1,6 +1,4 @@
-use serde_json::Value;
-
-use crate::{Testbed, until, variable};
+use crate::{Testbed, until};
 
 /// A process of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,16 +12,7 @@ pub struct Instance {
 impl Testbed {
     /// A function's only instance; `None` before it asks for its first call.
     pub async fn instance(&self, function: &str) -> Option<Instance> {
-        let functions = self
-            .http
-            .get(format!("{}/functions", variable("ADMIN_URL")))
-            .send()
-            .await;
-        let functions: Value = functions
-            .expect("the runtime lists functions")
-            .json()
-            .await
-            .expect("JSON");
+        let functions = self.admin("functions").await;
         let listed = functions.as_array().expect("a list");
         let found = listed.iter().find(|listed| listed["name"] == function)?;
         let instance = found["instances"].get(0)?;

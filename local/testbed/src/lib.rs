@@ -109,16 +109,7 @@ impl Testbed {
 impl Testbed {
     /// A metric of the outbox relay, read where the runtime says that Prometheus finds it.
     pub async fn relay_metric(&self, name: &str) -> Option<f64> {
-        let targets = self
-            .http
-            .get(format!("{}/targets", variable("ADMIN_URL")))
-            .send()
-            .await;
-        let targets: Value = targets
-            .expect("the runtime lists targets")
-            .json()
-            .await
-            .expect("JSON");
+        let targets = self.admin("targets").await;
         let relay = targets
             .as_array()?
             .iter()
@@ -135,6 +126,14 @@ impl Testbed {
             .ok()?;
         let line = text.lines().find(|line| line.starts_with(name))?;
         line.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// What the runtime's admin address lists at `path`.
+    pub(crate) async fn admin(&self, path: &str) -> Value {
+        let url = format!("{}/{path}", variable("ADMIN_URL"));
+        let listed = self.http.get(url).send().await;
+        let listed = listed.expect("the runtime lists what it has");
+        listed.json().await.expect("JSON")
     }
 }
 
