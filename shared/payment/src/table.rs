@@ -98,13 +98,14 @@ pub async fn update(tx: &mut MySqlConnection, changed: &[(&Payment, u32)]) -> sq
     let mut query = QueryBuilder::<MySql>::new("UPDATE payment p JOIN (");
     let mut rows = query.separated(" UNION ALL ");
     for (payment, from_version) in changed {
-        rows.push("SELECT ")
+        // A bound string without a length would put the derived table on the disk.
+        rows.push("SELECT CAST(")
             .push_bind_unseparated(payment.id.uuid())
-            .push_unseparated(" AS payment_id, ")
+            .push_unseparated(" AS BINARY(16)) AS payment_id, ")
             .push_bind_unseparated(*from_version)
-            .push_unseparated(" AS from_version, ")
+            .push_unseparated(" AS from_version, CAST(")
             .push_bind_unseparated(payment.status.name())
-            .push_unseparated(" AS status, ")
+            .push_unseparated(" AS CHAR(20)) AS status, ")
             .push_bind_unseparated(payment.captured.minor())
             .push_unseparated(" AS captured_amount, ")
             .push_bind_unseparated(payment.refunded.minor())
