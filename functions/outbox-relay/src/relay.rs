@@ -11,6 +11,7 @@ use lambda_runtime::Error;
 use outbox::{Delivery, Pending, SHARDS, owner_table, pending_table};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, mysql::MySqlConnectOptions};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{broker::Broker, held::Held};
@@ -22,6 +23,11 @@ const BATCHES_MAX: u32 = 20;
 /// No batch of an invocation begins later than this: the last one's events may take nine seconds to
 /// be given up, and the function's timeout must not end the relay while it sends.
 const BATCHES_BEGIN_WITHIN: Duration = Duration::from_secs(10);
+/// A batch of at least this many events tells that many more come: the next one is read only after
+/// [`GATHER_FOR`], so that more events share a transaction, and a request to the broker. One of half
+/// of [`BATCH_ROWS_MAX`] is large enough.
+const GATHER_FROM: usize = 12;
+const GATHER_FOR: Duration = Duration::from_millis(10);
 /// A silent session gives up its shards after this, in seconds, whatever it was doing.
 const SESSION_TIMEOUT_S: u32 = 10;
 /// A session unused for longer is opened anew.
@@ -112,6 +118,9 @@ impl Relay {
             delivered = send(&self.broker, batch, &mut self.held).await;
             failpoint::at!("relay.sent");
             report.sent += delivered.len();
+            if (GATHER_FROM..BATCH_ROWS_MAX as usize / 2).contains(&delivered.len()) {
+                sleep(GATHER_FOR).await;
+            }
         }
         session.settle(&delivered).await?;
         session.used = Instant::now();
