@@ -1,12 +1,15 @@
 //! Natural batching: whatever waits when a writer is free shares its next transaction. There is no
 //! timer; a command that comes alone runs at once.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use guard::Answer;
 use problem::Problem;
 use sqlx::{MySqlPool, mysql::MySqlConnectOptions};
-use tokio::sync::{Mutex, Semaphore, mpsc::Receiver, oneshot};
+use tokio::{
+    sync::{Semaphore, mpsc::Receiver, oneshot},
+    task::JoinSet,
+};
 
 use crate::{
     command::Command,
@@ -15,8 +18,13 @@ use crate::{
 };
 
 /// Commands a transaction may carry, in the steps it is filled to: every number of rows is a
-/// prepared statement of its own, which the server keeps per connection.
-const BATCH_ROWS: [usize; 12] = [64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
+/// prepared statement of its own, for which the server keeps memory per connection.
+const BATCH_ROWS: [usize; 20] = [
+    64, 56, 48, 40, 32, 28, 24, 20, 16, 14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1,
+];
+/// Commands that go while another batch is under way, at least: one executes while the other's commit
+/// reaches the disk. Fewer would only make both smaller.
+const ALONGSIDE_FROM: usize = 16;
 /// A transaction takes no further command once the bodies of its requests have this size in bytes.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Commands that run alone at once at most, after the transaction they shared failed.
@@ -52,32 +60,63 @@ impl Database {
 }
 
 /// Writes batch after batch until no more commands can come.
-pub(crate) async fn write_batches(queue: Arc<Mutex<Receiver<Waiting>>>, database: Database) {
-    while let Some(batch) = next(&queue).await {
-        // A task of its own: if it panics, its callers are told and the writer goes on.
-        if let Err(error) = tokio::spawn(write(database.clone(), batch)).await {
-            tracing::error!(error = %error, "a batch was given up");
+pub(crate) async fn write_batches(mut queue: Receiver<Waiting>, database: Database) {
+    let mut gathered = VecDeque::new();
+    let mut under_way = JoinSet::new();
+    while gather(&mut queue, &mut gathered, &mut under_way).await {
+        under_way.spawn(write(database.clone(), next(&mut gathered)));
+    }
+}
+
+/// Gathers commands until they may go; false when no more can come, and so nobody waits any more.
+async fn gather(
+    queue: &mut Receiver<Waiting>,
+    gathered: &mut VecDeque<Waiting>,
+    under_way: &mut JoinSet<()>,
+) -> bool {
+    loop {
+        while gathered.len() < BATCH_ROWS[0]
+            && let Ok(waiting) = queue.try_recv()
+        {
+            gathered.push_back(waiting);
+        }
+        let enough = match under_way.len() {
+            0 => 1,
+            1 => ALONGSIDE_FROM,
+            _ => usize::MAX,
+        };
+        if gathered.len() >= enough {
+            return true;
+        }
+        tokio::select! {
+            waiting = queue.recv(), if gathered.len() < BATCH_ROWS[0] => match waiting {
+                Some(waiting) => gathered.push_back(waiting),
+                None => return false,
+            },
+            ended = under_way.join_next(), if !under_way.is_empty() => {
+                // Its callers are told as their channels close; the others go on.
+                if let Some(Err(error)) = ended {
+                    tracing::error!(error = %error, "a batch was given up");
+                }
+            }
         }
     }
 }
 
-/// Waits for a command and takes those that wait with it, within the bounds of a batch.
-async fn next(queue: &Mutex<Receiver<Waiting>>) -> Option<Vec<Waiting>> {
-    let mut queue = queue.lock().await;
-    let first = queue.recv().await?;
-    let waiting = queue.len() + 1;
-    let rows = BATCH_ROWS.into_iter().find(|rows| *rows <= waiting)?;
-    let mut bytes = first.command.size;
+/// The first of the commands gathered, within the bounds of a batch.
+fn next(gathered: &mut VecDeque<Waiting>) -> Vec<Waiting> {
+    let mut steps = BATCH_ROWS.into_iter();
+    let rows = steps.find(|rows| *rows <= gathered.len()).unwrap_or(0);
+    let mut bytes = 0;
     let mut batch = Vec::with_capacity(rows);
-    batch.push(first);
     while batch.len() < rows
         && bytes < BATCH_BYTES_MAX
-        && let Ok(waiting) = queue.try_recv()
+        && let Some(waiting) = gathered.pop_front()
     {
         bytes += waiting.command.size;
         batch.push(waiting);
     }
-    Some(batch)
+    batch
 }
 
 async fn write(database: Database, mut batch: Vec<Waiting>) {

@@ -4,7 +4,7 @@ use guard::Answer;
 use problem::{Code, Problem};
 use sqlx::mysql::MySqlConnectOptions;
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 
@@ -19,9 +19,6 @@ use crate::{
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Commands that wait for a transaction at most; one more is refused.
 pub(crate) const QUEUE_MAX: usize = 256;
-/// Transactions of several commands under way at once: one executes while another's commit reaches
-/// the disk. More of them would only make each smaller.
-const WRITERS: usize = 2;
 
 /// Runs commands against the payment database.
 #[derive(Clone, Debug)]
@@ -42,11 +39,7 @@ impl Operations {
             "Shared transactions rolled back, their commands then run alone."
         );
         let (operations, waiting) = Self::queue();
-        let waiting = Arc::new(Mutex::new(waiting));
-        let database = Database::new(options);
-        for _ in 0..WRITERS {
-            tokio::spawn(write_batches(Arc::clone(&waiting), database.clone()));
-        }
+        tokio::spawn(write_batches(waiting, Database::new(options)));
         operations
     }
 

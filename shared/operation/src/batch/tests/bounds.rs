@@ -1,44 +1,74 @@
 //! How much a batch and the queue hold.
 
 use problem::Code;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinSet, yield_now},
+    time::{Duration, timeout},
+};
 
 use super::*;
 use crate::operations::{Operations, QUEUE_MAX};
 
 /// The sizes of the batches that commands with bodies of these sizes make.
-async fn batches(sizes: &[usize]) -> Vec<usize> {
+fn batches(sizes: &[usize]) -> Vec<usize> {
     let world = World::empty(&database());
-    let (queue, waiting_for) = mpsc::channel(QUEUE_MAX);
     let commands = (0..).zip(sizes).map(|(order, size)| Command {
         size: *size,
         ..world.command(&Asked::Authorize { order }, "key")
     });
-    let (batch, _answers) = waiting(commands);
-    for waiting in batch {
-        queue.try_send(waiting).unwrap();
-    }
-    drop(queue);
-    let waiting_for = Mutex::new(waiting_for);
+    let (waiting, _answers) = waiting(commands);
+    let mut gathered = VecDeque::from(waiting);
     let mut batches = Vec::new();
-    while let Some(batch) = next(&waiting_for).await {
-        batches.push(batch.len());
+    while !gathered.is_empty() {
+        batches.push(next(&mut gathered).len());
     }
     batches
 }
 
 #[tokio::test]
 async fn a_batch_takes_what_waits_in_steps_up_to_64_commands() {
-    assert_eq!(batches(&[100; 1]).await, [1]);
-    assert_eq!(batches(&[100; 5]).await, [4, 1]);
-    assert_eq!(batches(&[100; 150]).await, [64, 64, 16, 6]);
+    assert_eq!(batches(&[100; 1]), [1]);
+    assert_eq!(batches(&[100; 5]), [5]);
+    assert_eq!(batches(&[100; 150]), [64, 64, 20, 2]);
 }
 
 #[tokio::test]
 async fn a_batch_takes_no_further_command_once_the_bodies_have_a_mebibyte() {
     let half = BATCH_BYTES_MAX / 2;
-    assert_eq!(batches(&[half - 1; 4]).await, [3, 1]);
-    assert_eq!(batches(&[half; 4]).await, [2, 2]);
+    assert_eq!(batches(&[half - 1; 4]), [3, 1]);
+    assert_eq!(batches(&[half; 4]), [2, 2]);
+}
+
+#[tokio::test]
+async fn a_batch_goes_at_once_and_alongside_another_only_when_large_enough() {
+    let world = World::empty(&database());
+    let asked = Asked::Authorize { order: 0 };
+    let (queue, mut waits) = mpsc::channel(QUEUE_MAX);
+    let send = |commands| {
+        for waiting in waiting((0..commands).map(|_| world.command(&asked, "key"))).0 {
+            queue.try_send(waiting).unwrap();
+        }
+    };
+    let (mut gathered, mut under_way) = (VecDeque::new(), JoinSet::new());
+
+    send(1);
+    assert!(gather(&mut waits, &mut gathered, &mut under_way).await);
+    assert_eq!(next(&mut gathered).len(), 1);
+
+    let (commit, committed) = oneshot::channel::<()>();
+    under_way.spawn(async { drop(committed.await) });
+    send(ALONGSIDE_FROM - 1);
+    let mut few = Box::pin(gather(&mut waits, &mut gathered, &mut under_way));
+    assert!(timeout(Duration::ZERO, &mut few).await.is_err());
+    send(1);
+    assert!(few.await);
+    assert_eq!(next(&mut gathered).len(), ALONGSIDE_FROM);
+
+    send(1);
+    drop(commit);
+    assert!(gather(&mut waits, &mut gathered, &mut under_way).await);
+    assert!(under_way.is_empty(), "the other one has ended");
 }
 
 #[tokio::test]
@@ -52,7 +82,7 @@ async fn a_command_that_the_queue_has_no_room_for_is_refused_and_may_be_sent_aga
         callers.spawn(async move { operations.run(command).await });
     }
     while queue.len() < QUEUE_MAX {
-        tokio::task::yield_now().await;
+        yield_now().await;
     }
     let refused = operations.run(command(QUEUE_MAX)).await.unwrap_err();
     assert_eq!(refused.code, Code::Overloaded);
