@@ -1,5 +1,5 @@
-//! Natural batching: whatever waits when a writer is free shares its next transaction. There is no
-//! timer; a command that comes alone runs at once.
+//! Natural batching: whatever comes while a transaction is under way shares the next one. There is
+//! no timer; a command that comes alone runs at once.
 
 use std::{collections::VecDeque, sync::Arc};
 
