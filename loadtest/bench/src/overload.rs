@@ -12,6 +12,7 @@ use clap::{Args, value_parser};
 use serde::Serialize;
 
 use crate::{
+    commit::median,
     connection::Service,
     crowd::Crowd,
     figures::{Figures, Latency, Summary},
@@ -25,6 +26,8 @@ use crate::{
 
 /// Connections of the loads that can be served.
 const CONNECTIONS: u32 = 64;
+/// How often peak and excess take turns.
+const ROUNDS: u32 = 3;
 /// What is asked for above capacity, by the peak.
 const EXCESS: f64 = 3.0;
 /// What is asked for afterwards, by the peak.
@@ -60,12 +63,9 @@ pub(crate) struct Size {
 
 #[derive(Serialize)]
 struct Overload {
-    peak: Summary,
-    above: Summary,
-    /// Requests answered with 200 per second above capacity, by those of the peak.
+    rounds: Vec<Round>,
+    /// The median of the rounds'.
     goodput_ratio: f64,
-    /// Of all requests above capacity, those that were refused and told when to ask again.
-    refused: f64,
     /// Whole lives above capacity.
     lives: Summary,
     /// Of each step's requests, those answered with 200.
@@ -84,6 +84,17 @@ struct Overload {
     /// Answers other than 200 and refusals, and errors.
     unexpected: u64,
     books: Report,
+}
+
+/// The peak, and then far above it.
+#[derive(Serialize)]
+struct Round {
+    peak: Summary,
+    above: Summary,
+    /// Requests answered with 200 per second above capacity, by those of the peak.
+    goodput_ratio: f64,
+    /// Of all requests above capacity, those that were refused and told when to ask again.
+    refused: f64,
 }
 
 /// The loads, one after the other.
@@ -110,9 +121,13 @@ pub(crate) async fn measure(
         unexpected: 0,
     };
     let mut outbox = Outbox::open().await?;
-    let peak = bench.peak().await?;
+    // Warms everything up.
+    bench.peak().await?;
     let resident_mib_before = Processes::of_stack().await?.resident();
-    let above = bench.above(Work::Authorize).await?;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        rounds.push(bench.round().await?);
+    }
     let lives = bench.above(Work::Life).await?;
     let recovery_s = bench.recovery().await?;
     let resident_mib_after = Processes::of_stack().await?.resident();
@@ -128,10 +143,8 @@ pub(crate) async fn measure(
 
     let (alone, crowded) = (latency(&alone)?, latency(&crowded)?);
     let overload = Overload {
-        goodput_ratio: per_second(&above)? / bench.peak,
-        refused: share(above.refusals(), above.requests() + above.failures()),
-        peak: peak.summary(),
-        above: above.summary(),
+        goodput_ratio: median(rounds.iter().map(|round| round.goodput_ratio)),
+        rounds,
         served: lives.served(),
         lives: lives.summary(),
         resident_mib_before,
@@ -154,10 +167,18 @@ pub(crate) async fn measure(
 }
 
 impl Bench {
+    async fn round(&mut self) -> anyhow::Result<Round> {
+        let peak = self.peak().await?;
+        let above = self.above(Work::Authorize).await?;
+        Ok(Round {
+            goodput_ratio: per_second(&above)? / self.peak,
+            refused: share(above.refusals(), above.requests() + above.failures()),
+            peak: peak.summary(),
+            above: above.summary(),
+        })
+    }
+
     async fn peak(&mut self) -> anyhow::Result<Figures> {
-        self.few
-            .run(Work::Authorize, Pace::closed(self.time))
-            .await?;
         let figures = self
             .few
             .run(Work::Authorize, Pace::closed(self.time))
@@ -263,14 +284,17 @@ impl Overload {
 
 impl fmt::Display for Overload {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "at the peak:\n{}", self.peak)?;
-        write!(formatter, "{EXCESS} times the peak:\n{}", self.above)?;
+        for round in &self.rounds {
+            write!(formatter, "at the peak:\n{}", round.peak)?;
+            write!(formatter, "{EXCESS} times the peak:\n{}", round.above)?;
+            writeln!(formatter, "refused    {:.1} %", round.refused * 100.0)?;
+            writeln!(formatter, "goodput    {:.3}", round.goodput_ratio)?;
+        }
         writeln!(
             formatter,
-            "goodput    {:.3} of the peak",
+            "median     {:.3} of the peak",
             self.goodput_ratio
         )?;
-        writeln!(formatter, "refused    {:.1} %", self.refused * 100.0)?;
         write!(formatter, "as many whole lives:\n{}", self.lives)?;
         write!(formatter, "served   ")?;
         for (step, share) in &self.served {
