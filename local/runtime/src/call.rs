@@ -47,6 +47,8 @@ pub(crate) enum Failure {
     Exited(String),
     /// The answer was above [`RESPONSE_BYTES_MAX`].
     ResponseTooLarge,
+    /// As many calls wait and run as the function may have.
+    Reserved,
     /// The queue was full.
     QueueFull,
     /// No instance was free in time.
@@ -115,7 +117,10 @@ pub(crate) fn json(value: &impl Serialize) -> Bytes {
 impl Failure {
     /// Whether the call was refused before any instance saw it.
     pub(crate) fn is_throttle(&self) -> bool {
-        matches!(self, Self::QueueFull | Self::QueueWait | Self::Draining)
+        matches!(
+            self,
+            Self::Reserved | Self::QueueFull | Self::QueueWait | Self::Draining
+        )
     }
 
     /// The error JSON that a caller of the Invoke API gets.
@@ -139,7 +144,7 @@ impl Failure {
                 );
                 return error_body("Function.ResponseSizeTooLarge", &message);
             }
-            Self::QueueFull | Self::QueueWait | Self::Draining => {
+            Self::Reserved | Self::QueueFull | Self::QueueWait | Self::Draining => {
                 return error_body("TooManyRequestsException", "Rate Exceeded.");
             }
         };

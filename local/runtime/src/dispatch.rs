@@ -6,6 +6,7 @@
 mod budget;
 mod lane;
 mod queue;
+mod scaling;
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use uuid::Uuid;
 use self::budget::Budget;
 use self::lane::Lane;
 use self::queue::Waiting;
+pub(crate) use self::scaling::Bounds;
 use crate::call::{Call, Failure, Finished, Outcome};
 use crate::manifest::Priority;
 
@@ -39,6 +41,10 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     /// Whether an instance takes one call at a time.
     pub(crate) sequential: bool,
+    /// Most calls that wait or run.
+    pub(crate) reserved: Option<usize>,
+    /// How many instances there are.
+    pub(crate) instances: Bounds,
 }
 
 /// A call handed to an instance.
@@ -113,6 +119,8 @@ impl Dispatcher {
     ) -> Option<Failure> {
         if !self.open {
             Some(Failure::Draining)
+        } else if self.lanes[function].is_reserved_for_others() {
+            Some(Failure::Reserved)
         } else if self.is_free(function) {
             None
         } else {
@@ -123,8 +131,8 @@ impl Dispatcher {
     /// Hands a call to a parked poll, or queues it; the receiver gets its outcome.
     ///
     /// # Errors
-    /// [`Failure::Draining`] after [`Dispatcher::close`], [`Failure::QueueFull`],
-    /// [`Failure::NoInstance`].
+    /// [`Failure::Draining`] after [`Dispatcher::close`], [`Failure::Reserved`],
+    /// [`Failure::QueueFull`], [`Failure::NoInstance`].
     pub(crate) fn submit(
         &mut self,
         function: FunctionId,
@@ -242,6 +250,26 @@ impl Dispatcher {
         self.lanes[function].answer(instance, id, dispatch, outcome, now)?;
         self.start_waiting(now);
         Ok(())
+    }
+
+    /// How many instances of a function to start, given how many there are with those that have not
+    /// polled yet or wait to be started again.
+    pub(crate) fn to_start(&self, function: FunctionId, instances: usize) -> usize {
+        if self.open {
+            self.lanes[function].to_start(instances)
+        } else {
+            0
+        }
+    }
+
+    /// Takes the instances out of service that have been idle for too long; they may be stopped.
+    pub(crate) fn retire_idle(
+        &mut self,
+        function: FunctionId,
+        instances: usize,
+        now: Instant,
+    ) -> Vec<InstanceId> {
+        self.lanes[function].retire_idle(instances, now)
     }
 
     /// Calls of a function that are waiting.

@@ -12,7 +12,9 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use crate::call::{Call, Failure, Finished, Outcome};
-use crate::dispatch::{Delivery, Dispatcher, FunctionId, InstanceId, Limits, Phase, Refusal};
+use crate::dispatch::{
+    Bounds, Delivery, Dispatcher, FunctionId, InstanceId, Limits, Phase, Refusal,
+};
 use crate::instance::Instance;
 use crate::manifest::FunctionConfig;
 use crate::metrics::FunctionMetrics;
@@ -35,6 +37,8 @@ pub(crate) struct Function {
     pub(crate) metrics: FunctionMetrics,
     /// Wakes its continuous source.
     pub(crate) wake: Notify,
+    /// Tells that instances may have to be started.
+    pub(crate) demand: Notify,
     dispatcher: SharedDispatcher,
     instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
     instance_counter: AtomicU64,
@@ -72,6 +76,13 @@ impl Function {
             queue_target: config.queue_target,
             timeout: config.timeout,
             sequential: config.concurrency.is_none(),
+            reserved: config.reserved_concurrency,
+            instances: Bounds {
+                min: config.min_instances as usize,
+                max: config.max_instances as usize,
+                concurrency: config.concurrency.unwrap_or(1) as usize,
+                idle: config.idle,
+            },
         };
         let id = locked(&dispatcher).register(limits);
         Self {
@@ -80,6 +91,7 @@ impl Function {
             config,
             metrics,
             wake: Notify::new(),
+            demand: Notify::new(),
             dispatcher,
             instances: Mutex::default(),
             instance_counter: AtomicU64::new(0),
@@ -106,6 +118,7 @@ impl Function {
         let submitted = Instant::now();
         let id = call.id;
         let submission = self.dispatcher().submit(self.id, call, submitted);
+        self.ask_for_instances();
         match submission {
             Ok(finished) => {
                 let function = Arc::clone(self);
@@ -134,6 +147,36 @@ impl Function {
     /// The number of a new instance.
     pub(crate) fn next_instance(&self) -> InstanceId {
         self.instance_counter.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Tells whoever starts instances that one may be needed.
+    fn ask_for_instances(&self) {
+        let scales = self.config.min_instances < self.config.max_instances;
+        if scales && self.dispatcher().queued(self.id) > 0 {
+            self.demand.notify_one();
+        }
+    }
+
+    /// How many instances to start, given how many there are.
+    pub(crate) fn to_start(&self, instances: usize) -> usize {
+        self.dispatcher().to_start(self.id, instances)
+    }
+
+    /// Stops instances that have been idle for too long.
+    pub(crate) fn retire_idle(&self, instances: usize) {
+        let retired = self
+            .dispatcher()
+            .retire_idle(self.id, instances, Instant::now());
+        let running = locked(&self.instances);
+        for instance in retired.iter().filter_map(|id| running.get(id)) {
+            instance.retire.notify_one();
+        }
+    }
+
+    /// An instance has polled for the first time, so long after its start.
+    pub(crate) fn has_started(&self, after: Duration) {
+        self.metrics.started(after);
+        self.ask_for_instances();
     }
 
     /// Adds a started instance.

@@ -33,6 +33,8 @@ pub(crate) struct Instance {
     pub(crate) started: Instant,
     /// Ends the process at once.
     pub(crate) kill: Notify,
+    /// Ends the process, which has nothing to do any more.
+    pub(crate) retire: Notify,
     pid: AtomicU32,
     log_tail: Mutex<VecDeque<u8>>,
 }
@@ -46,6 +48,7 @@ impl Instance {
             address,
             started: Instant::now(),
             kill: Notify::new(),
+            retire: Notify::new(),
             pid: AtomicU32::new(0),
             log_tail: Mutex::default(),
         }

@@ -14,6 +14,7 @@ mod manifest;
 mod metrics;
 mod process;
 mod runtime_api;
+mod scale;
 mod serve;
 mod server;
 mod sources;

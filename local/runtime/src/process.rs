@@ -44,7 +44,7 @@ const REGION: &str = "ap-northeast-2";
 
 /// How an instance came to its end.
 enum End {
-    /// The runtime is stopping.
+    /// The runtime is stopping, or the instance is not needed any more.
     Stopped,
     /// It was killed for being stuck.
     Killed,
@@ -52,7 +52,7 @@ enum End {
     Failed,
 }
 
-/// Keeps one instance of `function` running until `stop`.
+/// Keeps one instance of `function` running until it is retired or `stop`.
 pub(crate) async fn supervise(function: Arc<Function>, sink: LogSink, stop: CancellationToken) {
     let mut backoff = BACKOFF_MIN;
     let mut next = function.next_instance();
@@ -159,6 +159,7 @@ async fn await_end(
     let end = tokio::select! {
         status = child.wait() => return (End::Failed, status),
         () = instance.kill.notified() => End::Killed,
+        () = instance.retire.notified() => End::Stopped,
         () = stop.cancelled() => End::Stopped,
     };
     if matches!(end, End::Stopped) {

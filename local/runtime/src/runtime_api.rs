@@ -60,9 +60,7 @@ impl RuntimeApi {
             Err(Refusal::Unknown | Refusal::Expired) => return std::future::pending().await,
         };
         if first {
-            self.function
-                .metrics
-                .started(self.instance.started.elapsed());
+            self.function.has_started(self.instance.started.elapsed());
         }
         match parked.await {
             Some(delivery) => self.deliver(delivery),

@@ -23,9 +23,10 @@ use crate::invoke_api::InvokeApi;
 use crate::logs::LogSink;
 use crate::manifest::{Manifest, Route, RouteTable};
 use crate::metrics::Registry;
+use crate::scale::Memory;
 use crate::server::{self, Bounds};
 use crate::wakes::Wakes;
-use crate::{manifest, process, sources};
+use crate::{manifest, scale, sources};
 
 /// Longest wait at the end for requests in progress.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -74,6 +75,7 @@ pub(crate) async fn serve(
     let functions = functions(&manifest, &registry, &dispatcher);
     announce([&http, &invoke, &admin], functions.len())?;
     let bounds = client_bounds(&manifest.gateway)?;
+    let memory = Arc::new(Memory::of_host(functions.values())?);
     let wakes = Wakes::of(functions.values());
     let (routes, _) = RouteTable::build(targets(&manifest, &functions)?.into_iter())?;
     let gateway = Arc::new(Gateway::new(routes, manifest.gateway, wakes.clone()));
@@ -91,7 +93,7 @@ pub(crate) async fn serve(
     others.spawn(server::serve(admin, OPERATORS, stop.all.clone(), admin_api));
     others.spawn(tidy(registry));
     others.spawn(sweep(Arc::clone(&dispatcher), functions.clone()));
-    let instances = start_instances(&functions, sink, &stop.all);
+    let instances = start_instances(&functions, &memory, sink, &stop.all);
 
     await_signal().await?;
     drain(&stop, clients).await;
@@ -204,13 +206,16 @@ fn start_sources(functions: &Functions, wakes: &Wakes, stop: &Stop, tasks: &mut 
     }
 }
 
-fn start_instances(functions: &Functions, sink: &LogSink, stop: &CancellationToken) -> JoinSet<()> {
+fn start_instances(
+    functions: &Functions,
+    memory: &Arc<Memory>,
+    sink: &LogSink,
+    stop: &CancellationToken,
+) -> JoinSet<()> {
     let mut instances = JoinSet::new();
     for function in functions.values() {
-        for _ in 0..function.config.min_instances {
-            let function = Arc::clone(function);
-            instances.spawn(process::supervise(function, sink.clone(), stop.clone()));
-        }
+        let (function, memory) = (Arc::clone(function), Arc::clone(memory));
+        instances.spawn(scale::run(function, memory, sink.clone(), stop.clone()));
     }
     instances
 }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::queue::{Queue, Waiting};
+use super::scaling::Scaling;
 use super::{Delivery, InstanceId, Limits, Phase, Refusal};
 use crate::call::{Failure, Finished, Outcome};
 
@@ -27,12 +28,21 @@ struct Instance {
     heard: Instant,
     /// Whether a call has timed out since then.
     overran: bool,
+    /// When its last call ended, or it was added.
+    idle_since: Instant,
+    /// Whether it is about to be stopped, and gets no further call.
+    retired: bool,
 }
 
 impl Instance {
     fn is_heard(&mut self, now: Instant) {
         self.heard = now;
         self.overran = false;
+    }
+
+    fn ended_a_call(&mut self, now: Instant) {
+        self.running -= 1;
+        self.idle_since = now;
     }
 }
 
@@ -72,6 +82,7 @@ pub(super) struct Lane {
     /// When the instances that are not there are started.
     starts: HashMap<InstanceId, Instant>,
     failed_starts: u32,
+    scaling: Scaling,
 }
 
 impl Lane {
@@ -83,6 +94,7 @@ impl Lane {
             running: HashMap::new(),
             starts: HashMap::new(),
             failed_starts: 0,
+            scaling: Scaling::new(limits.instances),
         }
     }
 
@@ -186,7 +198,7 @@ impl Lane {
             .extract_if(|_, running| running.deadline <= now)
             .collect();
         for (id, running) in overdue {
-            self.forget(running.instance, id);
+            self.forget(running.instance, id, now);
             running.end(Err(failure.clone()));
         }
         self.take_stuck(now)
@@ -220,6 +232,8 @@ impl Lane {
             expired: VecDeque::new(),
             heard: now,
             overran: false,
+            idle_since: now,
+            retired: false,
         };
         self.instances.insert(id, instance);
         self.starts.remove(&id);
@@ -250,12 +264,18 @@ impl Lane {
         now: Instant,
     ) -> Result<oneshot::Receiver<Delivery>, Refusal> {
         let instance = self.instances.get_mut(&id).ok_or(Refusal::Unknown)?;
+        if instance.retired {
+            return Err(Refusal::Unknown);
+        }
         if self.limits.sequential && instance.running > 0 {
             return Err(Refusal::Busy);
         }
         instance.is_heard(now);
         if instance.phase == Phase::Starting {
             instance.phase = Phase::Ready;
+            self.scaling
+                .started(now.duration_since(instance.idle_since));
+            instance.idle_since = now;
             self.failed_starts = 0;
             self.queue.is_served_from(now);
         }
@@ -279,7 +299,7 @@ impl Lane {
             return;
         };
         if let Some(instance) = self.instances.get_mut(&id) {
-            instance.running -= 1;
+            instance.ended_a_call(now);
         }
         let waiting = Waiting {
             call: delivery.call,
@@ -309,11 +329,50 @@ impl Lane {
             return Err(Refusal::Unknown);
         }
         let running = entry.remove();
+        self.scaling
+            .answered(now.duration_since(running.dispatched));
         if let Some(instance) = self.instances.get_mut(&instance) {
-            instance.running -= 1;
+            instance.ended_a_call(now);
         }
         running.end(outcome);
         Ok(())
+    }
+
+    /// How many instances to start, given how many there are.
+    pub(super) fn to_start(&self, instances: usize) -> usize {
+        // What waits while a poll is parked waits for the host's budget.
+        let queued = if self.has_poll() { 0 } else { self.queued() };
+        let ready = self.ready().count();
+        self.scaling
+            .to_start(queued, ready, instances.saturating_sub(ready))
+    }
+
+    /// Takes instances that have been idle for too long out of service.
+    pub(super) fn retire_idle(&mut self, instances: usize, now: Instant) -> Vec<InstanceId> {
+        let idle: Vec<_> = self
+            .ready()
+            .filter(|(_, instance)| instance.running == 0)
+            .map(|(id, instance)| (*id, now.duration_since(instance.idle_since)))
+            .collect();
+        let retired = self.scaling.stop_idle(instances, idle.into_iter(), now);
+        for id in &retired {
+            if let Some(instance) = self.instances.get_mut(id) {
+                instance.retired = true;
+                instance.polls.clear();
+            }
+        }
+        retired
+    }
+
+    fn ready(&self) -> impl Iterator<Item = (&InstanceId, &Instance)> {
+        let instances = self.instances.iter();
+        instances.filter(|(_, it)| it.phase == Phase::Ready && !it.retired)
+    }
+
+    /// Whether as many calls wait and run as the function may have.
+    pub(super) fn is_reserved_for_others(&self) -> bool {
+        let calls = self.queued() + self.running();
+        self.limits.reserved.is_some_and(|most| calls >= most)
     }
 
     /// Whether it is known that no instance will take a call before `until`.
@@ -327,27 +386,28 @@ impl Lane {
     }
 
     fn is_served(&self) -> bool {
-        self.instances.values().any(|it| it.phase == Phase::Ready)
+        self.ready().next().is_some()
     }
 
     fn has_poll(&self) -> bool {
         self.instances.values().any(|it| !it.polls.is_empty())
     }
 
-    /// The most recent poll, whose connection and worker are the warmest, of the least loaded
-    /// instance.
+    /// The most recent poll, whose connection and worker are the warmest, of the first instance that
+    /// has room to spare, so that those not needed stay idle; else of the least loaded one.
     fn take_poll(&mut self) -> Option<(InstanceId, Poll)> {
+        let filled = self.scaling.bounds.filled_first();
         let parked = self
             .instances
             .iter_mut()
             .filter(|(_, instance)| !instance.polls.is_empty());
-        let (id, instance) = parked.min_by_key(|(_, instance)| instance.running)?;
+        let (id, instance) = parked.min_by_key(|(_, it)| it.running.saturating_sub(filled))?;
         Some((*id, instance.polls.pop()?))
     }
 
-    fn forget(&mut self, instance: InstanceId, id: Uuid) {
+    fn forget(&mut self, instance: InstanceId, id: Uuid, now: Instant) {
         if let Some(instance) = self.instances.get_mut(&instance) {
-            instance.running -= 1;
+            instance.ended_a_call(now);
             instance.overran = true;
             if instance.expired.len() >= EXPIRED_KEPT_MAX {
                 instance.expired.pop_front();

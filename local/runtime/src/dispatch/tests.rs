@@ -19,6 +19,13 @@ const LIMITS: Limits = Limits {
     queue_target: Duration::from_secs(2),
     timeout: Duration::from_secs(5),
     sequential: false,
+    reserved: None,
+    instances: Bounds {
+        min: 1,
+        max: 1,
+        concurrency: 8,
+        idle: Duration::from_mins(5),
+    },
 };
 
 fn dispatcher(queue_max: usize, sequential: bool) -> Dispatcher {
@@ -258,6 +265,46 @@ fn least_loaded_instance_is_chosen() {
         .collect();
     assert_eq!(dispatcher.instance(F, 1), Some((Phase::Ready, 2)));
     assert_eq!(dispatcher.instance(F, 2), Some((Phase::Ready, 2)));
+}
+
+#[test]
+fn instances_that_may_go_are_left_idle_while_the_first_has_room_to_spare() {
+    let mut dispatcher = Dispatcher::new(None);
+    let mut limits = LIMITS;
+    limits.instances.max = 2;
+    assert_eq!(dispatcher.register(limits), F);
+    let now = Instant::now();
+    for id in [1, 2] {
+        dispatcher.add(F, id, now);
+        for _ in 0..8 {
+            std::mem::forget(dispatcher.park(F, id, now).expect("parks"));
+        }
+    }
+    let mut running = |calls| {
+        for _ in 0..calls {
+            std::mem::forget(dispatcher.submit(F, call(), now).expect("dispatched"));
+        }
+        [1, 2].map(|id| dispatcher.instance(F, id).expect("it is there").1)
+    };
+    assert_eq!(running(6), [6, 0], "seven tenths of 8");
+    assert_eq!(running(2), [6, 2]);
+}
+
+#[test]
+fn calls_above_what_is_reserved_are_refused() {
+    let mut dispatcher = Dispatcher::new(None);
+    let limits = Limits {
+        reserved: Some(2),
+        ..LIMITS
+    };
+    assert_eq!(dispatcher.register(limits), F);
+    let now = Instant::now();
+    dispatcher.add(F, 1, now);
+    let (_, _poll) = dispatcher.park(F, 1, now).expect("parks");
+    let _running = dispatcher.submit(F, call(), now).expect("dispatched");
+    let _waiting = dispatcher.submit(F, call(), now).expect("queued");
+    let third = dispatcher.submit(F, call(), now);
+    assert_eq!(third.expect_err("two are there"), Failure::Reserved);
 }
 
 #[test]

@@ -33,7 +33,12 @@ impl Refusal {
         matches!(
             self,
             Self::TooManyBodies
-                | Self::Failure(Failure::QueueFull | Failure::QueueWait | Failure::NoInstance)
+                | Self::Failure(
+                    Failure::Reserved
+                        | Failure::QueueFull
+                        | Failure::QueueWait
+                        | Failure::NoInstance
+                )
         )
     }
 }
@@ -150,6 +155,7 @@ fn describe_failure(failure: &Failure) -> Description<'static> {
         Failure::ResponseTooLarge => unavailable("the function's response is too large"),
         Failure::Draining => unavailable("the server is stopping"),
         Failure::NoInstance => unavailable("the function does not start"),
+        Failure::Reserved => overloaded("the function has as many requests as it may have"),
         Failure::QueueFull => overloaded("too many requests are waiting"),
         Failure::QueueWait => overloaded("no instance was free in time"),
     }

@@ -29,6 +29,8 @@ const RESERVED_PREFIXES: &[&str] = &["_", "AWS_LAMBDA_"];
 const NAME_LENGTH_MAX: usize = 64;
 /// Most invocations one instance can take at once, as on AWS.
 const CONCURRENCY_MAX: u32 = 1600;
+/// Most invocations a function may be given.
+const RESERVED_CONCURRENCY_MAX: usize = 1_000_000;
 /// Most instances of one function.
 const INSTANCES_MAX: u32 = 1000;
 /// Longest timeout, as on AWS.
@@ -39,8 +41,12 @@ const QUEUE_WAIT_MS_MAX: u64 = 900_000;
 /// Most memory of one instance, as on AWS.
 const MEMORY_MB_MAX: u32 = 10_240;
 
+/// Longest time an idle instance is kept.
+const IDLE_S_MAX: u64 = 86_400;
+
 const DEFAULT_TIMEOUT_S: u64 = 3;
 const DEFAULT_MEMORY_MB: u32 = 128;
+const DEFAULT_IDLE_S: u64 = 300;
 const DEFAULT_QUEUE_MAX: usize = 1024;
 const DEFAULT_QUEUE_WAIT_MS: u64 = 5000;
 
@@ -49,6 +55,8 @@ pub(super) struct Settings {
     concurrency: Option<u32>,
     min_instances: Option<u32>,
     max_instances: Option<u32>,
+    reserved_concurrency: Option<usize>,
+    idle_s: Option<u64>,
     timeout_s: Option<u64>,
     memory_mb: Option<u32>,
     queue_max: Option<usize>,
@@ -66,6 +74,12 @@ impl Settings {
             concurrency: table.take_number("concurrency", 1..=CONCURRENCY_MAX, faults),
             min_instances: table.take_number("min_instances", 0..=INSTANCES_MAX, faults),
             max_instances: table.take_number("max_instances", 1..=INSTANCES_MAX, faults),
+            reserved_concurrency: table.take_number(
+                "reserved_concurrency",
+                1..=RESERVED_CONCURRENCY_MAX,
+                faults,
+            ),
+            idle_s: table.take_number("idle_s", 1..=IDLE_S_MAX, faults),
             timeout_s: table.take_number("timeout_s", 1..=TIMEOUT_S_MAX, faults),
             memory_mb: table.take_number("memory_mb", 1..=MEMORY_MB_MAX, faults),
             queue_max: table.take_number("queue_max", 0..=QUEUE_MAX_MAX, faults),
@@ -85,6 +99,8 @@ impl Settings {
             concurrency: self.concurrency.or(defaults.concurrency),
             min_instances: self.min_instances.or(defaults.min_instances),
             max_instances: self.max_instances.or(defaults.max_instances),
+            reserved_concurrency: self.reserved_concurrency.or(defaults.reserved_concurrency),
+            idle_s: self.idle_s.or(defaults.idle_s),
             timeout_s: self.timeout_s.or(defaults.timeout_s),
             memory_mb: self.memory_mb.or(defaults.memory_mb),
             queue_max: self.queue_max.or(defaults.queue_max),
@@ -137,6 +153,8 @@ pub(super) fn read(
         concurrency: settings.concurrency,
         min_instances,
         max_instances,
+        idle: Duration::from_secs(settings.idle_s.unwrap_or(DEFAULT_IDLE_S)),
+        reserved_concurrency: settings.reserved_concurrency,
         timeout: Duration::from_secs(settings.timeout_s.unwrap_or(DEFAULT_TIMEOUT_S)),
         memory_mb: settings.memory_mb.unwrap_or(DEFAULT_MEMORY_MB),
         environment: settings.environment,

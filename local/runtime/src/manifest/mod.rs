@@ -63,6 +63,10 @@ pub(crate) struct FunctionConfig {
     pub(crate) min_instances: u32,
     /// Upper bound of instances.
     pub(crate) max_instances: u32,
+    /// How long an instance above `min_instances` is kept with nothing to do.
+    pub(crate) idle: Duration,
+    /// Most invocations that wait or run.
+    pub(crate) reserved_concurrency: Option<usize>,
     /// How long one invocation may take.
     pub(crate) timeout: Duration,
     /// Memory promised to one instance, in MiB.

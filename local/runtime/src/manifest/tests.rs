@@ -37,6 +37,8 @@ environment = { COLOR = "blue", URL = "mysql://${HOST}/x" }
     assert_eq!(function.environment["URL"], "mysql://db.example/x");
     assert_eq!(function.routes[1].shape(), "/b/{*0}");
     assert_eq!((function.min_instances, function.max_instances), (1, 1));
+    assert_eq!(function.idle, Duration::from_mins(5));
+    assert_eq!(function.reserved_concurrency, None);
     assert_eq!(function.concurrency, None);
 }
 

@@ -34,6 +34,23 @@ fn check_of_a_valid_manifest_succeeds() {
 }
 
 #[test]
+fn serve_refuses_more_kept_instances_than_the_host_has_memory_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("functions.toml");
+    let huge = "[functions.a]\ncommand = ['a']\nmemory_mb = 10240\nmin_instances = 1000\n";
+    std::fs::write(&file, huge).unwrap();
+    let output = Command::new(program())
+        .args(["serve", "--http", "127.0.0.1:0", "--invoke", "127.0.0.1:0"])
+        .args(["--admin", "127.0.0.1:0", "--manifest"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("need 10240000 MiB"), "{text}");
+}
+
+#[test]
 fn serve_refuses_a_taken_address_by_its_option() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

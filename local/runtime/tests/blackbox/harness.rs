@@ -162,7 +162,7 @@ impl Runtime {
         line.rsplit(' ').next().map(str::to_owned)
     }
 
-    /// Waits until every function has all its instances.
+    /// Waits until every function has the instances that are kept running.
     async fn ready(&self) {
         eventually(async || {
             let functions: Vec<Value> =
@@ -170,7 +170,8 @@ impl Runtime {
             let instances = |function: &Value| function["instances"].as_array().unwrap().clone();
             let ready = |function: &Value| {
                 let instances = instances(function);
-                !instances.is_empty() && instances.iter().all(|it| it["state"] == "ready")
+                let kept = function["minInstances"].as_u64().unwrap();
+                instances.len() as u64 >= kept && instances.iter().all(|it| it["state"] == "ready")
             };
             functions.iter().all(ready).then_some(())
         })

@@ -15,4 +15,5 @@ mod invoke;
 mod lifecycle;
 mod overload;
 mod runtime_api;
+mod scaling;
 mod sources;

@@ -1,0 +1,70 @@
+use crate::harness::{Puppeteer, eventually, is_alive};
+
+const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
+
+#[tokio::test]
+async fn a_function_at_rest_is_started_by_its_first_call_and_stopped_when_idle() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("min_instances = 0\nidle_s = 1", "").await;
+    assert!(runtime.pids("puppet").await.is_empty());
+    for _ in 0..2 {
+        let response = runtime.post("/puppet");
+        let invocation = puppeteer.next().await;
+        let pid = invocation.pid;
+        invocation.answer(OK).await;
+        assert_eq!(response.await.unwrap().status(), 200);
+        eventually(async || (!is_alive(pid)).then_some(())).await;
+    }
+    assert_eq!(
+        runtime.metric("lambda_cold_starts_total").await.unwrap(),
+        "2"
+    );
+    assert_eq!(runtime.metric("lambda_restarts_total").await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn calls_that_wait_get_instances_up_to_max_instances() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("max_instances = 3", "").await;
+    let responses: Vec<_> = (0..5).map(|_| runtime.post("/puppet")).collect();
+    let mut running = Vec::new();
+    for _ in 0..3 {
+        running.push(puppeteer.next().await);
+    }
+    let mut pids: Vec<i32> = running.iter().map(|it| it.pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    assert_eq!(pids.len(), 3, "one call each");
+    eventually(async || (runtime.function("puppet").await["queued"] == 2).then_some(())).await;
+    assert_eq!(runtime.pids("puppet").await.len(), 3);
+    for invocation in running {
+        invocation.answer(OK).await;
+    }
+    for _ in 0..2 {
+        puppeteer.next().await.answer(OK).await;
+    }
+    for response in responses {
+        assert_eq!(response.await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn calls_above_reserved_concurrency_are_refused() {
+    let puppeteer = Puppeteer::new().await;
+    let gateway = "[gateway]\nerrors = 'problem'";
+    let members = "concurrency = 8\nreserved_concurrency = 1";
+    let runtime = puppeteer.start(members, gateway).await;
+    let response = runtime.post("/puppet");
+    let invocation = puppeteer.next().await;
+    let refused = runtime.post("/puppet").await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    let refused = runtime.invoke("puppet", "{}").await;
+    assert_eq!(refused.status(), 429);
+    invocation.answer(OK).await;
+    assert_eq!(response.await.unwrap().status(), 200);
+    let throttles = "lambda_throttles_total{function=\"puppet\",reason=\"reserved-concurrency\"}";
+    assert_eq!(runtime.metric(throttles).await.unwrap(), "2");
+}
