@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Puppeteer, Runtime, eventually, is_alive};
+use crate::harness::{Puppeteer, Runtime, eventually, is_alive, pause};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
@@ -104,7 +104,7 @@ async fn concurrent_instance_that_hangs_is_replaced() {
     let puppeteer = Puppeteer::new().await;
     let runtime = puppeteer.start("concurrency = 4\ntimeout_s = 5", "").await;
     let hung = serve_one(&runtime, &puppeteer).await;
-    kill(Pid::from_raw(hung), Signal::SIGSTOP).unwrap();
+    pause(hung).await;
     let lost = runtime.post("/puppet").await.unwrap();
     assert_eq!(lost.status(), 503);
     eventually(async || (!is_alive(hung)).then_some(())).await;

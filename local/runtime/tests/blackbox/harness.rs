@@ -211,12 +211,24 @@ async fn await_line(
 
 /// Whether a process is there; one that has ended but was not waited for is not.
 pub(crate) fn is_alive(pid: i32) -> bool {
-    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = state
-        .rsplit(") ")
-        .next()
-        .and_then(|rest| rest.chars().next());
-    state.is_some_and(|state| state != 'Z')
+    state(&format!("/proc/{pid}")).is_some_and(|state| state != 'Z')
+}
+
+/// Stops a process, and returns once none of its threads runs any more.
+pub(crate) async fn pause(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    eventually(async || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let mut states = threads.map(|it| state(&it.unwrap().path().display().to_string()));
+        states.all(|state| state == Some('T')).then_some(())
+    })
+    .await;
+}
+
+/// The state of the process or thread that the folder describes.
+fn state(folder: &str) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("{folder}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
 }
 
 /// Answers for the functions that run `puppet`.

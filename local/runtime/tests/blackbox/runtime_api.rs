@@ -1,12 +1,18 @@
 //! The Runtime API, spoken by the test in place of a function.
 
+use std::time::Duration;
+
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::harness::{Runtime, eventually, soon};
+
+/// How long a poll is held whose only purpose is to be heard.
+const POLL_AGAIN: Duration = Duration::from_millis(100);
 
 /// A runtime whose one function does nothing, so that the test can speak for it.
 struct Stage {
@@ -41,6 +47,14 @@ impl Stage {
     fn next(&self) -> RequestBuilder {
         self.client
             .get(self.url("2018-06-01/runtime/invocation/next"))
+    }
+
+    /// Polls again and again for calls that never come: the instance is not stuck.
+    async fn keeps_polling(&self) {
+        loop {
+            let held = timeout(POLL_AGAIN, self.next().send()).await;
+            assert!(held.is_err(), "there is no call");
+        }
     }
 
     async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Response {
@@ -125,10 +139,15 @@ async fn answers_that_fit_no_running_invocation_are_refused() {
 async fn late_answer_is_gone() {
     let stage = Stage::new("concurrency = 2\ntimeout_s = 1").await;
     let (response, id) = stage.take().await;
-    assert_eq!(response.await.unwrap().status(), 503);
+    let late = async {
+        assert_eq!(response.await.unwrap().status(), 503);
+        stage.post(&format!("invocation/{id}/response"), "1").await
+    };
     let gone = (StatusCode::GONE, "InvokeTimeout".to_owned());
-    let late = stage.post(&format!("invocation/{id}/response"), "1").await;
-    assert_eq!(refusal(late).await, gone);
+    tokio::select! {
+        late = late => assert_eq!(refusal(late).await, gone),
+        () = stage.keeps_polling() => {}
+    }
 }
 
 #[tokio::test]
