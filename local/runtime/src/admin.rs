@@ -1,4 +1,5 @@
-//! What an operator sees: `GET /metrics`, `/functions` and `/targets`.
+//! What an operator sees and steers: `GET /metrics`, `/functions` and `/targets`, `POST
+//! /functions/NAME/scale`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::json;
 use crate::function::{Function, InstanceView};
+use crate::manifest::INSTANCES_MAX;
 use crate::metrics::Registry;
 use crate::server::{Handle, Reply};
 
@@ -31,9 +33,9 @@ pub(crate) struct FunctionView {
     /// Its routes as the manifest has them.
     pub(crate) routes: Vec<String>,
     /// Instances kept running.
-    pub(crate) min_instances: u32,
+    pub(crate) min_instances: usize,
     /// Upper bound of instances.
-    pub(crate) max_instances: u32,
+    pub(crate) max_instances: usize,
     /// Calls that wait for an instance.
     pub(crate) queued: usize,
     /// Its instances.
@@ -73,20 +75,40 @@ impl Admin {
     }
 
     fn functions(&self) -> Vec<FunctionView> {
-        let view = |function: &Arc<Function>| FunctionView {
-            name: function.config.name.clone(),
-            routes: function
-                .config
-                .routes
-                .iter()
-                .map(|route| route.key.clone())
-                .collect(),
-            min_instances: function.config.min_instances,
-            max_instances: function.config.max_instances,
-            queued: function.load().0,
-            instances: function.instances(),
+        let functions = self.functions.values();
+        functions.map(|function| view(function)).collect()
+    }
+
+    /// Changes how many instances a function has: `min` and `max` of the query, either or both.
+    fn scale(&self, name: &str, query: &str) -> Result<FunctionView, (StatusCode, String)> {
+        let unknown = || {
+            (
+                StatusCode::NOT_FOUND,
+                format!("there is no function {name}"),
+            )
         };
-        self.functions.values().map(view).collect()
+        let function = self.functions.get(name).ok_or_else(unknown)?;
+        let invalid = |message| (StatusCode::BAD_REQUEST, message);
+        let (mut min, mut max) = function.bounds();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let bound = match &*key {
+                "min" => &mut min,
+                "max" => &mut max,
+                other => return Err(invalid(format!("{other} is neither min nor max"))),
+            };
+            let number = value.parse().ok();
+            *bound = number
+                .filter(|number| *number <= INSTANCES_MAX as usize)
+                .ok_or_else(|| invalid(format!("{key} must be 0 to {INSTANCES_MAX}")))?;
+        }
+        if min > max || max == 0 {
+            return Err(invalid(format!(
+                "min {min} and max {max}: max must be at least 1 and not below min"
+            )));
+        }
+        tracing::info!(function = name, min, max, "scaled");
+        function.set_bounds(min, max);
+        Ok(view(function))
     }
 
     fn targets(&self) -> Vec<ScrapeTarget> {
@@ -110,13 +132,40 @@ impl Handle for Admin {
             (&Method::GET, "/metrics") => reply("text/plain; version=0.0.4", self.metrics().into()),
             (&Method::GET, "/functions") => reply("application/json", json(&self.functions())),
             (&Method::GET, "/targets") => reply("application/json", json(&self.targets())),
-            _ => {
-                let mut reply = reply("application/json", "{\"message\":\"Not Found\"}".into());
-                *reply.status_mut() = StatusCode::NOT_FOUND;
-                reply
+            (&Method::POST, path) if let Some(name) = scaled(path) => {
+                match self.scale(name, request.uri().query().unwrap_or_default()) {
+                    Ok(view) => reply("application/json", json(&view)),
+                    Err((status, message)) => refusal(status, &message),
+                }
             }
+            _ => refusal(StatusCode::NOT_FOUND, "Not Found"),
         }
     }
+}
+
+/// The function that `POST /functions/NAME/scale` names.
+fn scaled(path: &str) -> Option<&str> {
+    path.strip_prefix("/functions/")?.strip_suffix("/scale")
+}
+
+fn view(function: &Function) -> FunctionView {
+    let routes = function.config.routes.iter();
+    let (min_instances, max_instances) = function.bounds();
+    FunctionView {
+        name: function.config.name.clone(),
+        routes: routes.map(|route| route.key.clone()).collect(),
+        min_instances,
+        max_instances,
+        queued: function.load().0,
+        instances: function.instances(),
+    }
+}
+
+fn refusal(status: StatusCode, message: &str) -> Reply {
+    let body = json(&serde_json::json!({ "message": message }));
+    let mut reply = reply("application/json", body);
+    *reply.status_mut() = status;
+    reply
 }
 
 fn reply(content_type: &'static str, body: Bytes) -> Reply {

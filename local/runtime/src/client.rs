@@ -63,6 +63,38 @@ fn row(
     row
 }
 
+/// `local-lambda scale`: what the function's bounds are now.
+///
+/// # Errors
+/// If no runtime answers at `admin`, there is no such function, or the bounds are refused.
+pub(crate) async fn scale(
+    admin: SocketAddr,
+    function: &str,
+    min: Option<u32>,
+    max: Option<u32>,
+) -> anyhow::Result<String> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, bound) in [("min", min), ("max", max)] {
+        query.extend_pairs(bound.map(|bound| (name, bound.to_string())));
+    }
+    let url = format!(
+        "http://{admin}/functions/{function}/scale?{}",
+        query.finish()
+    );
+    let response = reqwest::Client::new()
+        .post(url)
+        .send()
+        .await
+        .with_context(|| format!("no runtime answers at {admin}"))?;
+    let status = response.status();
+    if !status.is_success() {
+        bail!("{status}: {}", response.text().await?);
+    }
+    let view: FunctionView = response.json().await?;
+    let (min, max) = (view.min_instances, view.max_instances);
+    Ok(format!("{function}: {min} to {max} instances\n"))
+}
+
 /// `local-lambda invoke`: the function's answer.
 ///
 /// # Errors

@@ -252,6 +252,11 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// The bounds of a function's instances, which may be changed.
+    pub(crate) fn bounds(&mut self, function: FunctionId) -> &mut Bounds {
+        self.lanes[function].bounds()
+    }
+
     /// How many instances of a function to start, given how many there are with those that have not
     /// polled yet or wait to be started again.
     pub(crate) fn to_start(&self, function: FunctionId, instances: usize) -> usize {

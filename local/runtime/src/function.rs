@@ -151,10 +151,25 @@ impl Function {
 
     /// Tells whoever starts instances that one may be needed.
     fn ask_for_instances(&self) {
-        let scales = self.config.min_instances < self.config.max_instances;
-        if scales && self.dispatcher().queued(self.id) > 0 {
+        let mut dispatcher = self.dispatcher();
+        let Bounds { min, max, .. } = *dispatcher.bounds(self.id);
+        if min < max && dispatcher.queued(self.id) > 0 {
             self.demand.notify_one();
         }
+    }
+
+    /// The least and the most instances it has.
+    pub(crate) fn bounds(&self) -> (usize, usize) {
+        let Bounds { min, max, .. } = *self.dispatcher().bounds(self.id);
+        (min, max)
+    }
+
+    /// Changes the least and the most instances it has, until the runtime ends.
+    pub(crate) fn set_bounds(&self, min: usize, max: usize) {
+        let mut dispatcher = self.dispatcher();
+        let bounds = dispatcher.bounds(self.id);
+        (bounds.min, bounds.max) = (min, max);
+        self.demand.notify_one();
     }
 
     /// How many instances to start, given how many there are.

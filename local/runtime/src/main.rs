@@ -67,6 +67,18 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:9002")]
         admin: SocketAddr,
     },
+    /// Changes how many instances a function has, until the runtime ends
+    Scale {
+        function: String,
+        /// Instances kept running
+        #[arg(long)]
+        min: Option<u32>,
+        /// Most instances
+        #[arg(long)]
+        max: Option<u32>,
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
     /// Invokes a function and prints its answer
     Invoke {
         function: String,
@@ -129,6 +141,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
             print(format!("{}: {functions} functions, no fault\n", manifest.display()).as_bytes())
         }
         Command::Ps { admin } => print(client::ps(admin).await?.as_bytes()),
+        Command::Scale {
+            function,
+            min,
+            max,
+            admin,
+        } => print(client::scale(admin, &function, min, max).await?.as_bytes()),
         Command::Invoke {
             function,
             payload,

@@ -65,7 +65,7 @@ pub(crate) async fn run(
         stop: stop.clone(),
         running: JoinSet::new(),
     };
-    slots.start(function.config.min_instances as usize);
+    slots.start(function.to_start(0));
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.is_cancelled() {

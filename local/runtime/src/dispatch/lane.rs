@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::queue::{Queue, Waiting};
-use super::scaling::Scaling;
+use super::scaling::{Bounds, Scaling};
 use super::{Delivery, InstanceId, Limits, Phase, Refusal};
 use crate::call::{Failure, Finished, Outcome};
 
@@ -336,6 +336,10 @@ impl Lane {
         }
         running.end(outcome);
         Ok(())
+    }
+
+    pub(super) fn bounds(&mut self) -> &mut Bounds {
+        &mut self.scaling.bounds
     }
 
     /// How many instances to start, given how many there are.

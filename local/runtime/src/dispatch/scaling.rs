@@ -1,6 +1,7 @@
 //! Decides how many instances a function has: from what waits, how long its calls take and how long
 //! an instance takes to start. Driven by events and times alone.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -78,17 +79,20 @@ impl Scaling {
     }
 
     /// How many instances to start while `queued` calls wait for one of `ready` instances or of those
-    /// `starting`: as many as serve what the ready ones will not have served by then.
+    /// `starting`: as many as serve what the ready ones will not have served by then, and those that
+    /// are to be kept running.
     pub(super) fn to_start(&self, queued: usize, ready: usize, starting: usize) -> usize {
+        let missing = self.bounds.min.saturating_sub(ready + starting);
         let room = self.bounds.max.saturating_sub(ready + starting);
         let left = queued.saturating_sub(self.served_during_a_start(ready));
         let wanted = left.div_ceil(self.bounds.concurrency);
         let none = usize::from(queued > 0 && ready == 0);
         let wanted = wanted.max(none).min(STARTS_MAX);
-        wanted.saturating_sub(starting).min(room)
+        wanted.saturating_sub(starting).min(room).max(missing)
     }
 
-    /// Which of the instances, with the time each has been idle, to stop: the longest idle first.
+    /// Which of the instances, with the time each has been idle, to stop: the longest idle first. Those
+    /// above the upper bound, which may have been lowered, go as soon as they are idle.
     pub(super) fn stop_idle(
         &mut self,
         instances: usize,
@@ -100,9 +104,11 @@ impl Scaling {
         if at_once || surplus == 0 {
             return Vec::new();
         }
-        let mut idle: Vec<_> = idle.filter(|(_, it)| *it >= self.bounds.idle).collect();
-        idle.sort_by_key(|(id, idle)| (std::cmp::Reverse(*idle), *id));
-        idle.truncate(surplus.min(instances.div_ceil(2)));
+        let above_max = instances.saturating_sub(self.bounds.max);
+        let mut idle: Vec<_> = idle.collect();
+        idle.sort_by_key(|(id, idle)| (Reverse(*idle), *id));
+        let over = idle.partition_point(|(_, it)| *it >= self.bounds.idle);
+        idle.truncate(over.max(above_max).min(surplus).min(instances.div_ceil(2)));
         if !idle.is_empty() {
             self.stopped = Some(now);
         }

@@ -32,7 +32,7 @@ const CONCURRENCY_MAX: u32 = 1600;
 /// Most invocations a function may be given.
 const RESERVED_CONCURRENCY_MAX: usize = 1_000_000;
 /// Most instances of one function.
-const INSTANCES_MAX: u32 = 1000;
+pub(crate) const INSTANCES_MAX: u32 = 1000;
 /// Longest timeout, as on AWS.
 const TIMEOUT_S_MAX: u64 = 900;
 /// Most calls that may wait, and how long.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+pub(crate) use self::function::INSTANCES_MAX;
 pub(crate) use self::gateway::{ErrorForm, Gateway};
 use self::members::{Faults, Members};
 pub(crate) use self::route::Route;

@@ -1,4 +1,6 @@
-use crate::harness::{Puppeteer, eventually, is_alive};
+use tokio::process::Command;
+
+use crate::harness::{Puppeteer, eventually, is_alive, program, soon};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
@@ -46,6 +48,47 @@ async fn calls_that_wait_get_instances_up_to_max_instances() {
     for response in responses {
         assert_eq!(response.await.unwrap().status(), 200);
     }
+}
+
+#[tokio::test]
+async fn the_command_scale_starts_and_stops_instances() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let admin = runtime.admin.to_string();
+    let scale = async |arguments: &[&str]| {
+        let mut command = Command::new(program());
+        command
+            .arg("scale")
+            .args(arguments)
+            .args(["--admin", &admin]);
+        let output = soon(command.output()).await.unwrap();
+        (
+            output.status.code(),
+            String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
+        )
+    };
+    let has = async |count| {
+        eventually(async || (runtime.pids("puppet").await.len() == count).then_some(())).await;
+    };
+    let (code, text) = scale(&["puppet", "--min", "3", "--max", "4"]).await;
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "puppet: 3 to 4 instances\n")
+    );
+    has(3).await;
+    let (code, _) = scale(&["puppet", "--min", "0", "--max", "1"]).await;
+    assert_eq!(code, Some(0));
+    has(1).await;
+    for wrong in [
+        ["puppet", "--min=2", "--max=1"],
+        ["puppet", "--min=0", "--max=0"],
+        ["puppet", "--min=0", "--max=1001"],
+        ["nobody", "--min=1", "--max=1"],
+    ] {
+        let (code, text) = scale(&wrong).await;
+        assert_eq!(code, Some(1), "{text}");
+    }
+    assert_eq!(runtime.function("puppet").await["maxInstances"], 1);
 }
 
 #[tokio::test]

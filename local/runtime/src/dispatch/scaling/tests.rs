@@ -1,6 +1,5 @@
 //! The rules one by one, and then at work: a dispatcher with its calls, instances and time simulated.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
@@ -70,6 +69,16 @@ fn the_longest_idle_are_stopped_at_most_half_at_a_time_and_never_below_min() {
     assert!(stop(&[301, 0], MS).is_empty(), "too soon after");
     assert_eq!(stop(&[301, 302], STOP_EVERY), [2]);
     assert!(stop(&[600], 2 * STOP_EVERY).is_empty());
+}
+
+#[test]
+fn bounds_that_change_are_kept_at_once() {
+    let mut scaling = Scaling::new(bounds(3, 4, 1));
+    assert_eq!(scaling.to_start(0, 0, 0), 3);
+    assert_eq!(scaling.to_start(0, 1, 1), 1);
+    scaling.bounds = bounds(0, 1, 1);
+    let idle = (1..=4).map(|id| (id, MS));
+    assert_eq!(scaling.stop_idle(4, idle, Instant::now()), [1, 2]);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
