@@ -2,8 +2,9 @@ use super::*;
 use crate::{
     check::store::{Event, Payment},
     history::{Answer, Attempt, BodyHash, Outcome, Phase, Shown},
-    plan::{Action, Caller, Operation, Size},
+    plan::{Action, Caller, Fault, Kind, Operation, Size},
 };
+use stack::Component;
 
 const ID: &str = "pay_1";
 
@@ -167,6 +168,31 @@ impl Facts {
 #[test]
 fn honest_facts_break_nothing() {
     assert!(Facts::honest().found().is_empty());
+}
+
+#[test]
+fn a_look_that_runs_ahead_breaks_linearizability_unless_the_database_crashed_then() {
+    let mut facts = Facts::honest();
+    let look = Operation {
+        key: None,
+        ..operation(2, Action::Read)
+    };
+    let early = attempt(&look, 15, &shown("COMPLETED", 100, 2));
+    facts.attempts.insert(1, early);
+    assert_eq!(facts.found(), ["linearizability"]);
+    let fault = |at_ms, kind| Fault {
+        fault: 0,
+        at_ms,
+        lasts_ms: 10,
+        kind,
+    };
+    facts.plan.faults = vec![
+        fault(0, Kind::StallDisk),
+        fault(1, Kind::Kill(Component::Mariadb)),
+    ];
+    assert_eq!(facts.found(), ["linearizability"], "it crashed only later");
+    facts.plan.faults.push(fault(0, Kind::StallDiskAndKill));
+    assert!(facts.found().is_empty());
 }
 
 #[test]
