@@ -87,7 +87,9 @@ async fn format(stack: &Stack, properties: &str) -> anyhow::Result<()> {
     format
         .args(&java[1..])
         .args(["kafka.tools.StorageTool", "format", "--ignore-formatted"])
-        .args(["--cluster-id", &cluster, "--config", properties]);
+        // Joined, for a random id may begin with a hyphen.
+        .arg(format!("--cluster-id={cluster}"))
+        .args(["--config", properties]);
     program::run(&mut format).await
 }
 
