@@ -7,11 +7,6 @@ use crate::harness::{Puppeteer, Runtime, eventually, is_alive, pause};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
-/// Waits until `count` calls of the puppet wait for an instance.
-async fn queued(runtime: &Runtime, count: u64) {
-    eventually(async || (runtime.function("puppet").await["queued"] == count).then_some(())).await;
-}
-
 #[tokio::test]
 async fn one_instance_runs_as_many_calls_at_once_as_its_concurrency() {
     let puppeteer = Puppeteer::new().await;
@@ -21,7 +16,7 @@ async fn one_instance_runs_as_many_calls_at_once_as_its_concurrency() {
     for _ in 0..32 {
         running.push(puppeteer.next().await);
     }
-    queued(&runtime, 1).await;
+    runtime.queued("puppet", 1).await;
     let pids: BTreeSet<_> = running.iter().map(|invocation| invocation.pid).collect();
     assert_eq!(pids.len(), 1);
     assert_eq!(
@@ -46,7 +41,7 @@ async fn sequential_instance_runs_one_call_after_the_other() {
     let runtime = puppeteer.start("", "").await;
     let responses = [runtime.post("/puppet"), runtime.post("/puppet")];
     let first = puppeteer.next().await;
-    queued(&runtime, 1).await;
+    runtime.queued("puppet", 1).await;
     let pid = first.pid;
     first.answer(OK).await;
     let second = puppeteer.next().await;
@@ -162,7 +157,7 @@ async fn full_queue_is_answered_with_503_and_retry_after() {
     let runtime = puppeteer.start("queue_max = 1", gateway).await;
     let responses = [runtime.post("/puppet"), runtime.post("/puppet")];
     let running = puppeteer.next().await;
-    queued(&runtime, 1).await;
+    runtime.queued("puppet", 1).await;
     let refused = runtime.post("/puppet").await.unwrap();
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.headers()["retry-after"], "1");
@@ -197,9 +192,9 @@ async fn call_whose_client_has_gone_leaves_the_queue() {
     let first = runtime.post("/puppet");
     let running = puppeteer.next().await;
     let gone = runtime.post("/puppet");
-    queued(&runtime, 1).await;
+    runtime.queued("puppet", 1).await;
     gone.abort();
-    queued(&runtime, 0).await;
+    runtime.queued("puppet", 0).await;
     running.answer(OK).await;
     assert_eq!(first.await.unwrap().status(), 200);
     assert_eq!(

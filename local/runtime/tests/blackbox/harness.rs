@@ -162,6 +162,11 @@ impl Runtime {
         line.rsplit(' ').next().map(str::to_owned)
     }
 
+    /// Waits until `count` calls of a function wait for an instance.
+    pub(crate) async fn queued(&self, function: &str, count: u64) {
+        eventually(async || (self.function(function).await["queued"] == count).then_some(())).await;
+    }
+
     /// Waits until every function has the instances that are kept running.
     async fn ready(&self) {
         eventually(async || {

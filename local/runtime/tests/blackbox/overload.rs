@@ -9,10 +9,6 @@ use crate::harness::{Puppeteer, Runtime, eventually, soon};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
-async fn queued(runtime: &Runtime, function: &str, count: u64) {
-    eventually(async || (runtime.function(function).await["queued"] == count).then_some(())).await;
-}
-
 #[tokio::test]
 async fn urgent_function_is_served_while_others_wait() {
     let puppeteer = Puppeteer::new().await;
@@ -24,7 +20,7 @@ async fn urgent_function_is_served_while_others_wait() {
         )
         .await;
     let mut responses: Vec<_> = (0..5).map(|_| runtime.post("/puppet")).collect();
-    queued(&runtime, "puppet", 2).await;
+    runtime.queued("puppet", 2).await;
     let mut running = Vec::new();
     for _ in 0..3 {
         running.push(puppeteer.next().await);
@@ -32,12 +28,12 @@ async fn urgent_function_is_served_while_others_wait() {
     // The last place is kept for the urgent; the second of them is the next to get one.
     responses.extend([runtime.post("/urgent"), runtime.post("/urgent")]);
     running.push(puppeteer.next().await);
-    queued(&runtime, "urgent", 1).await;
+    runtime.queued("urgent", 1).await;
     assert_eq!(running[3].event["rawPath"], "/urgent");
     running.remove(0).answer(OK).await;
     let next = puppeteer.next().await;
     assert_eq!(next.event["rawPath"], "/urgent");
-    queued(&runtime, "puppet", 2).await;
+    runtime.queued("puppet", 2).await;
 
     next.answer(OK).await;
     for invocation in running {

@@ -37,7 +37,7 @@ async fn calls_that_wait_get_instances_up_to_max_instances() {
     pids.sort_unstable();
     pids.dedup();
     assert_eq!(pids.len(), 3, "one call each");
-    eventually(async || (runtime.function("puppet").await["queued"] == 2).then_some(())).await;
+    runtime.queued("puppet", 2).await;
     assert_eq!(runtime.pids("puppet").await.len(), 3);
     for invocation in running {
         invocation.answer(OK).await;
