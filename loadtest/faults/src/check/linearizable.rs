@@ -37,13 +37,11 @@ pub enum Verdict {
 pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Violation> {
     let mut histories: HashMap<u32, Vec<Request<'_>>> = HashMap::new();
     let mut ids: HashMap<u32, &str> = HashMap::new();
-    let faults = &evidence.plan.faults;
-    let told = |request: &&Request<'_>| !may_be_early(faults, request);
-    for request in evidence.requests.iter().filter(told) {
-        histories
-            .entry(request.payment)
-            .or_default()
-            .push(request.clone());
+    for request in evidence.requests {
+        if !may_be_early(&evidence.plan.faults, request) {
+            let history = histories.entry(request.payment).or_default();
+            history.push(request.clone());
+        }
         let id = request
             .answers
             .iter()
