@@ -1,5 +1,5 @@
 //! What an operator sees and steers: `GET /metrics`, `/functions` and `/targets`, `POST
-//! /functions/NAME/scale`.
+//! /functions/NAME/scale` and `/reload`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,14 +13,16 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use crate::call::json;
+use crate::deployment::Deployment;
 use crate::function::{Function, InstanceView};
 use crate::manifest::INSTANCES_MAX;
 use crate::metrics::Registry;
+use crate::platform::Platform;
 use crate::server::{Handle, Reply};
 
 /// Answers the admin address.
 pub(crate) struct Admin {
-    functions: BTreeMap<String, Arc<Function>>,
+    platform: Arc<Platform>,
     registry: Arc<Registry>,
 }
 
@@ -50,33 +52,36 @@ struct ScrapeTarget {
 }
 
 impl Admin {
-    /// The admin address of `functions`.
-    pub(crate) fn new(functions: BTreeMap<String, Arc<Function>>, registry: Arc<Registry>) -> Self {
-        Self {
-            functions,
-            registry,
-        }
+    /// The admin address of `platform`.
+    pub(crate) fn new(platform: Arc<Platform>, registry: Arc<Registry>) -> Self {
+        Self { platform, registry }
     }
 
     fn metrics(&self) -> String {
-        for function in self.functions.values() {
-            let (queued, running) = function.load();
-            let ready = function
-                .instances()
-                .iter()
-                .filter(|it| it.state == "ready")
-                .count();
-            let level = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-            function.metrics.queued.set(level(queued));
-            function.metrics.in_flight.set(level(running));
-            function.metrics.instances_ready.set(level(ready));
+        let mut levels: BTreeMap<String, (Arc<Function>, [usize; 3])> = BTreeMap::new();
+        for version in self.platform.fleet.versions() {
+            let (queued, running) = version.load();
+            let ready = version.ready();
+            let name = version.config.name.clone();
+            let (_, level) = levels.entry(name).or_insert((version, [0; 3]));
+            for (sum, part) in level.iter_mut().zip([queued, running, ready]) {
+                *sum += part;
+            }
+        }
+        let level = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        for (function, [queued, running, ready]) in levels.values() {
+            function.metrics.queued.set(level(*queued));
+            function.metrics.in_flight.set(level(*running));
+            function.metrics.instances_ready.set(level(*ready));
         }
         self.registry.render()
     }
 
     fn functions(&self) -> Vec<FunctionView> {
-        let functions = self.functions.values();
-        functions.map(|function| view(function)).collect()
+        let versions = self.platform.fleet.versions();
+        let functions = self.platform.fleet.all();
+        let view = |function: &Arc<Deployment>| view(function, &versions);
+        functions.iter().map(view).collect()
     }
 
     /// Changes how many instances a function has: `min` and `max` of the query, either or both.
@@ -87,7 +92,8 @@ impl Admin {
                 format!("there is no function {name}"),
             )
         };
-        let function = self.functions.get(name).ok_or_else(unknown)?;
+        let deployment = self.platform.fleet.get(name).ok_or_else(unknown)?;
+        let function = deployment.function();
         let invalid = |message| (StatusCode::BAD_REQUEST, message);
         let (mut min, mut max) = function.bounds();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -108,7 +114,7 @@ impl Admin {
         }
         tracing::info!(function = name, min, max, "scaled");
         function.set_bounds(min, max);
-        Ok(view(function))
+        Ok(view(&deployment, &self.platform.fleet.versions()))
     }
 
     fn targets(&self) -> Vec<ScrapeTarget> {
@@ -122,7 +128,12 @@ impl Admin {
                     labels: [("function", name.clone()), ("instance", instance.name)].into(),
                 })
         };
-        self.functions.values().flat_map(of_function).collect()
+        self.platform
+            .fleet
+            .versions()
+            .iter()
+            .flat_map(of_function)
+            .collect()
     }
 }
 
@@ -132,6 +143,10 @@ impl Handle for Admin {
             (&Method::GET, "/metrics") => reply("text/plain; version=0.0.4", self.metrics().into()),
             (&Method::GET, "/functions") => reply("application/json", json(&self.functions())),
             (&Method::GET, "/targets") => reply("application/json", json(&self.targets())),
+            (&Method::POST, "/reload") => match self.platform.reload().await {
+                Ok(change) => reply("application/json", json(&change)),
+                Err(error) => refusal(StatusCode::CONFLICT, &format!("{error:#}")),
+            },
             (&Method::POST, path) if let Some(name) = scaled(path) => {
                 match self.scale(name, request.uri().query().unwrap_or_default()) {
                     Ok(view) => reply("application/json", json(&view)),
@@ -148,16 +163,20 @@ fn scaled(path: &str) -> Option<&str> {
     path.strip_prefix("/functions/")?.strip_suffix("/scale")
 }
 
-fn view(function: &Function) -> FunctionView {
-    let routes = function.config.routes.iter();
-    let (min_instances, max_instances) = function.bounds();
+fn view(deployment: &Deployment, versions: &[Arc<Function>]) -> FunctionView {
+    let (min_instances, max_instances) = deployment.function().bounds();
+    let own = || {
+        let versions = versions.iter();
+        versions.filter(|it| it.config.name == deployment.name)
+    };
+    let routes = deployment.routes();
     FunctionView {
-        name: function.config.name.clone(),
-        routes: routes.map(|route| route.key.clone()).collect(),
+        name: deployment.name.clone(),
+        routes: routes.into_iter().map(|route| route.key).collect(),
         min_instances,
         max_instances,
-        queued: function.load().0,
-        instances: function.instances(),
+        queued: own().map(|version| version.load().0).sum(),
+        instances: own().flat_map(|version| version.instances()).collect(),
     }
 }
 

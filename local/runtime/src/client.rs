@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 
 use crate::admin::FunctionView;
+use crate::fleet::Change;
 
 /// `local-lambda ps`: the functions and instances, as a table.
 ///
@@ -81,18 +83,49 @@ pub(crate) async fn scale(
         "http://{admin}/functions/{function}/scale?{}",
         query.finish()
     );
+    let view: FunctionView = order(admin, url).await?;
+    let (min, max) = (view.min_instances, view.max_instances);
+    Ok(format!("{function}: {min} to {max} instances\n"))
+}
+
+/// `local-lambda reload`: what has changed.
+///
+/// # Errors
+/// If no runtime answers at `admin`, or the manifest is refused: then the message says why.
+pub(crate) async fn reload(admin: SocketAddr) -> anyhow::Result<String> {
+    let change: Change = order(admin, format!("http://{admin}/reload")).await?;
+    let mut text = String::new();
+    for (what, functions) in [
+        ("added", change.added),
+        ("changed", change.changed),
+        ("removed", change.removed),
+    ] {
+        if !functions.is_empty() {
+            let _infallible = writeln!(text, "{what}: {}", functions.join(", "));
+        }
+    }
+    Ok(if text.is_empty() {
+        "no function changed\n".to_owned()
+    } else {
+        text
+    })
+}
+
+/// Posts to the admin address; its answer, or its refusal as the error.
+async fn order<T: DeserializeOwned>(admin: SocketAddr, url: String) -> anyhow::Result<T> {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        message: String,
+    }
     let response = reqwest::Client::new()
         .post(url)
         .send()
         .await
         .with_context(|| format!("no runtime answers at {admin}"))?;
-    let status = response.status();
-    if !status.is_success() {
-        bail!("{status}: {}", response.text().await?);
+    if !response.status().is_success() {
+        bail!("{}", response.json::<Refusal>().await?.message);
     }
-    let view: FunctionView = response.json().await?;
-    let (min, max) = (view.min_instances, view.max_instances);
-    Ok(format!("{function}: {min} to {max} instances\n"))
+    Ok(response.json().await?)
 }
 
 /// `local-lambda invoke`: the function's answer.

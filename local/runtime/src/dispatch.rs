@@ -4,12 +4,14 @@
 //! decision can be tested: calls and polls meet here, each waiting on its own channel.
 
 mod budget;
+mod instance;
 mod lane;
 mod queue;
 mod scaling;
 
 use std::time::{Duration, Instant};
 
+use slab::Slab;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -84,7 +86,7 @@ pub(crate) enum Phase {
 pub(crate) struct Dispatcher {
     open: bool,
     budget: Budget,
-    lanes: Vec<Lane>,
+    lanes: Slab<Lane>,
     counter: u64,
 }
 
@@ -94,15 +96,24 @@ impl Dispatcher {
         Self {
             open: true,
             budget: Budget::new(in_flight_max),
-            lanes: Vec::new(),
+            lanes: Slab::new(),
             counter: 0,
         }
     }
 
     /// Adds a function without instances.
     pub(crate) fn register(&mut self, limits: Limits) -> FunctionId {
-        self.lanes.push(Lane::new(limits));
-        self.lanes.len() - 1
+        self.lanes.insert(Lane::new(limits))
+    }
+
+    /// Takes a function out whose number nobody will use again; its calls end with it.
+    pub(crate) fn unregister(&mut self, function: FunctionId) {
+        self.lanes.remove(function);
+    }
+
+    /// Changes how many calls run at once over all functions.
+    pub(crate) fn set_in_flight_max(&mut self, in_flight_max: Option<usize>) {
+        self.budget = Budget::new(in_flight_max);
     }
 
     /// Refuses every further call; those waiting or running go on.
@@ -167,7 +178,7 @@ impl Dispatcher {
     /// neither an answer nor a poll, for as long as a call may take.
     pub(crate) fn sweep(&mut self, now: Instant) -> Vec<(FunctionId, InstanceId)> {
         let mut stuck = Vec::new();
-        for (function, lane) in self.lanes.iter_mut().enumerate() {
+        for (function, lane) in &mut self.lanes {
             lane.shed(now);
             let instances = lane.time_out(now).into_iter();
             stuck.extend(instances.map(|instance| (function, instance)));
@@ -287,6 +298,12 @@ impl Dispatcher {
         self.lanes[function].running()
     }
 
+    /// Instances of a function that are ready, and starts that have failed since the last that did
+    /// not.
+    pub(crate) fn starts(&self, function: FunctionId) -> (usize, u32) {
+        self.lanes[function].starts()
+    }
+
     /// Phase and running calls of an instance.
     pub(crate) fn instance(&self, function: FunctionId, id: InstanceId) -> Option<(Phase, usize)> {
         self.lanes[function].instance(id)
@@ -300,7 +317,7 @@ impl Dispatcher {
 
     fn admits(&self, priority: Priority) -> bool {
         let mut running = budget::Running::default();
-        for lane in &self.lanes {
+        for (_, lane) in &self.lanes {
             running[lane.limits.priority as usize] += lane.running();
         }
         self.budget.admits(priority, &running)
@@ -320,7 +337,7 @@ impl Dispatcher {
 
     /// Of the functions with a call and a poll for it, the one whose call has waited longest.
     fn longest_waiting(&self, priority: Priority) -> Option<FunctionId> {
-        let lanes = self.lanes.iter().enumerate();
+        let lanes = self.lanes.iter();
         let of_priority = lanes.filter(|(_, lane)| lane.limits.priority == priority);
         let waiting =
             of_priority.filter_map(|(function, lane)| Some((lane.first_since()?, function)));

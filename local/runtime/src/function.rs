@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::mem::replace;
+use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::call::{Call, Failure, Finished, Outcome};
@@ -22,26 +24,76 @@ use crate::metrics::FunctionMetrics;
 /// Region and account that stand in names; nothing is ever sent there.
 const ARN_PREFIX: &str = "arn:aws:lambda:ap-northeast-2:000000000000:function:";
 
+/// Longest wait for the instances of a new version, as AWS waits for an initialization.
+const START_MAX: Duration = Duration::from_secs(10);
+
 /// The dispatcher that all functions share.
 pub(crate) type SharedDispatcher = Arc<Mutex<Dispatcher>>;
 
-/// A function and everything that runs it.
+/// One version of a function, and everything that runs it.
 pub(crate) struct Function {
-    /// Its number.
+    /// Its number among all that run.
     pub(crate) id: FunctionId,
-    /// Its table in the manifest.
+    /// Which of the function's versions it is.
+    pub(crate) version: Version,
+    /// What its instances are and get.
     pub(crate) config: FunctionConfig,
     /// Its Amazon resource name.
     pub(crate) arn: String,
-    /// What is counted.
+    /// What is counted, together with the other versions.
     pub(crate) metrics: FunctionMetrics,
-    /// Wakes its continuous source.
-    pub(crate) wake: Notify,
-    /// Tells that instances may have to be started.
+    /// Tells that instances may have to be started or stopped.
     pub(crate) demand: Notify,
+    /// Tells that an instance has become ready or failed.
+    progress: Notify,
+    retired: AtomicBool,
+    leases: AtomicUsize,
     dispatcher: SharedDispatcher,
     instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
-    instance_counter: AtomicU64,
+}
+
+/// The place of a version among those of its function.
+#[derive(Debug, Clone)]
+pub(crate) struct Version {
+    /// Its number, from 1.
+    pub(crate) number: u64,
+    /// Counts the instances of all versions.
+    pub(crate) instances: Arc<AtomicU64>,
+}
+
+impl Version {
+    /// The first version of a function.
+    pub(crate) fn first() -> Self {
+        Self {
+            number: 1,
+            instances: Arc::default(),
+        }
+    }
+}
+
+/// The right to call a version: it does not end as long as somebody has one.
+pub(crate) struct Lease(Arc<Function>);
+
+impl Lease {
+    /// Keeps `function` from ending.
+    pub(crate) fn of(function: &Arc<Function>) -> Self {
+        function.leases.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(function))
+    }
+}
+
+impl Deref for Lease {
+    type Target = Arc<Function>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.leases.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An instance as `ps` shows it.
@@ -50,6 +102,8 @@ pub(crate) struct Function {
 pub(crate) struct InstanceView {
     /// Its name.
     pub(crate) name: String,
+    /// The version of the function it runs.
+    pub(crate) version: u64,
     /// Its process id.
     pub(crate) pid: u32,
     /// The address of its Runtime API.
@@ -63,9 +117,10 @@ pub(crate) struct InstanceView {
 }
 
 impl Function {
-    /// A function without instances, whose calls go through `dispatcher`.
+    /// A version without instances, whose calls go through `dispatcher`.
     pub(crate) fn new(
         config: FunctionConfig,
+        version: Version,
         metrics: FunctionMetrics,
         dispatcher: SharedDispatcher,
     ) -> Self {
@@ -87,14 +142,16 @@ impl Function {
         let id = locked(&dispatcher).register(limits);
         Self {
             id,
+            version,
             arn: format!("{ARN_PREFIX}{}", config.name),
             config,
             metrics,
-            wake: Notify::new(),
             demand: Notify::new(),
+            progress: Notify::new(),
+            retired: AtomicBool::new(false),
+            leases: AtomicUsize::new(0),
             dispatcher,
             instances: Mutex::default(),
-            instance_counter: AtomicU64::new(0),
         }
     }
 
@@ -144,9 +201,14 @@ impl Function {
         (dispatcher.queued(self.id), dispatcher.running(self.id))
     }
 
+    /// Instances that are ready.
+    pub(crate) fn ready(&self) -> usize {
+        self.dispatcher().starts(self.id).0
+    }
+
     /// The number of a new instance.
     pub(crate) fn next_instance(&self) -> InstanceId {
-        self.instance_counter.fetch_add(1, Ordering::Relaxed) + 1
+        self.version.instances.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Tells whoever starts instances that one may be needed.
@@ -191,7 +253,43 @@ impl Function {
     /// An instance has polled for the first time, so long after its start.
     pub(crate) fn has_started(&self, after: Duration) {
         self.metrics.started(after);
+        self.progress.notify_waiters();
         self.ask_for_instances();
+    }
+
+    /// Waits until the instances that are kept running are ready.
+    ///
+    /// # Errors
+    /// If one has failed, or they are not within [`START_MAX`].
+    pub(crate) async fn started(&self) -> Result<(), NotStarted> {
+        let all_ready = async {
+            loop {
+                let progress = self.progress.notified();
+                let (ready, failed) = self.dispatcher().starts(self.id);
+                if ready >= self.bounds().0 {
+                    return Ok(());
+                } else if failed > 0 {
+                    return Err(NotStarted::Failed);
+                }
+                progress.await;
+            }
+        };
+        timeout(START_MAX, all_ready)
+            .await
+            .unwrap_or(Err(NotStarted::TooSlow))
+    }
+
+    /// Nobody else gets a [`Lease`]; its instances end with the last lease and the last call.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.demand.notify_one();
+    }
+
+    /// Whether it is retired, and nothing is left to do.
+    pub(crate) fn is_over(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+            && self.leases.load(Ordering::Relaxed) == 0
+            && self.load() == (0, 0)
     }
 
     /// Adds a started instance.
@@ -212,6 +310,7 @@ impl Function {
     pub(crate) fn restarts_in(&self, next: InstanceId, pause: Duration) {
         let at = Instant::now() + pause;
         self.dispatcher().restarts_at(self.id, next, at);
+        self.progress.notify_waiters();
     }
 
     /// Phase and running calls of an instance; `None` once it is removed.
@@ -260,6 +359,7 @@ impl Function {
             };
             Some(InstanceView {
                 name: instance.name.to_string(),
+                version: self.version.number,
                 pid: instance.pid(),
                 address: instance.address.to_string(),
                 metrics_address: instance.metrics_address().to_string(),
@@ -285,6 +385,21 @@ impl Function {
             instance.kill.notify_one();
         }
     }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.dispatcher().unregister(self.id);
+    }
+}
+
+/// Why a version's instances are not ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotStarted {
+    /// One has ended before its first poll.
+    Failed,
+    /// They take too long.
+    TooSlow,
 }
 
 /// No code panics while it holds one of these locks, so a poisoned one is as good as any.

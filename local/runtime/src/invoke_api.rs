@@ -2,7 +2,6 @@
 //!
 //! Source: AWS Lambda API reference, "Invoke".
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,10 +16,10 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::call::{self, BODY_TIME_MAX, Call, Failure, RESPONSE_BYTES_MAX};
-use crate::function::Function;
+use crate::deployment::Deployment;
+use crate::fleet::Fleet;
 use crate::server::{Handle, Reply};
 use crate::trace::Trace;
-use crate::wakes::Wakes;
 
 const INVOCATION_TYPE: &str = "x-amz-invocation-type";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -32,8 +31,7 @@ const LATEST: &str = "$LATEST";
 
 /// Answers the Invoke API for every function.
 pub(crate) struct InvokeApi {
-    functions: BTreeMap<String, Arc<Function>>,
-    wakes: Wakes,
+    fleet: Arc<Fleet>,
 }
 
 /// An error of the API itself, with its HTTP status, exception name and body members.
@@ -54,19 +52,15 @@ impl Exception {
 }
 
 impl InvokeApi {
-    /// The API for `functions`, by name.
-    pub(crate) fn new(functions: BTreeMap<String, Arc<Function>>, wakes: Wakes) -> Self {
-        Self { functions, wakes }
+    /// The API for the functions of `fleet`.
+    pub(crate) fn new(fleet: Arc<Fleet>) -> Self {
+        Self { fleet }
     }
 
-    async fn invoke(&self, function: &Arc<Function>, call: Call) -> Reply {
+    async fn invoke(&self, function: &Deployment, call: Call) -> Reply {
         let id = call.id;
-        let outcome = function.invoke(call).await;
-        match outcome {
-            Ok(answer) => {
-                self.wakes.answered(&function.config.name);
-                executed(answer)
-            }
+        match function.invoke(call).await {
+            Ok(answer) => executed(answer),
             Err(failure) if failure.is_throttle() => {
                 let reason = "ReservedFunctionConcurrentInvocationLimitExceeded";
                 let body = json!({"Reason": reason, "Type": "User", "message": "Rate Exceeded."});
@@ -86,14 +80,14 @@ impl InvokeApi {
         }
     }
 
-    fn find(&self, request: &Request<Incoming>) -> Result<&Arc<Function>, Exception> {
+    fn find(&self, request: &Request<Incoming>) -> Result<Arc<Deployment>, Exception> {
         let name = function_name(request.uri().path())
             .filter(|_| request.method() == Method::POST)
             .ok_or_else(|| {
                 let message = "only POST /2015-03-31/functions/NAME/invocations is served";
                 Exception::new(StatusCode::NOT_FOUND, "UnknownOperationException", message)
             })?;
-        let function = self.functions.get(&name).ok_or_else(|| not_found(&name))?;
+        let function = self.fleet.get(&name).ok_or_else(|| not_found(&name))?;
         match request.headers().get(INVOCATION_TYPE) {
             None => Ok(function),
             Some(kind) if kind == "RequestResponse" => Ok(function),
@@ -118,7 +112,7 @@ impl Handle for InvokeApi {
                 Err(exception) => exception_reply(&exception),
                 Ok(payload) => {
                     call.payload = payload;
-                    self.invoke(function, call).await
+                    self.invoke(&function, call).await
                 }
             },
         };

@@ -4,7 +4,9 @@
 mod admin;
 mod call;
 mod client;
+mod deployment;
 mod dispatch;
+mod fleet;
 mod function;
 mod gateway;
 mod instance;
@@ -12,6 +14,7 @@ mod invoke_api;
 mod logs;
 mod manifest;
 mod metrics;
+mod platform;
 mod process;
 mod runtime_api;
 mod scale;
@@ -19,7 +22,6 @@ mod serve;
 mod server;
 mod sources;
 mod trace;
-mod wakes;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -64,6 +66,11 @@ enum Command {
     },
     /// Lists the functions and instances of a running runtime
     Ps {
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
+    /// Reads the manifest of a running runtime again
+    Reload {
         #[arg(long, default_value = "127.0.0.1:9002")]
         admin: SocketAddr,
     },
@@ -124,7 +131,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             invoke,
             admin,
         } => {
-            let manifest = Manifest::read(&manifest)?;
+            let (path, manifest) = (manifest.clone(), Manifest::read(&manifest)?);
             let addresses = Addresses {
                 http,
                 invoke,
@@ -132,7 +139,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             };
             let writer = LogWriter::start()?;
             start_logging(writer.sink.clone());
-            let served = serve(manifest, addresses, &writer.sink).await;
+            let served = serve(path, manifest, addresses, &writer.sink).await;
             writer.finish().await;
             served
         }
@@ -141,6 +148,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             print(format!("{}: {functions} functions, no fault\n", manifest.display()).as_bytes())
         }
         Command::Ps { admin } => print(client::ps(admin).await?.as_bytes()),
+        Command::Reload { admin } => print(client::reload(admin).await?.as_bytes()),
         Command::Scale {
             function,
             min,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use nix::sys::sysinfo::sysinfo;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::function::Function;
 use crate::logs::LogSink;
+use crate::manifest::FunctionConfig;
 use crate::process;
 
 /// How often idle instances are looked for.
@@ -30,34 +31,42 @@ impl Memory {
     /// The host's.
     ///
     /// # Errors
-    /// If the instances that `functions` keep running do not fit.
-    pub(crate) fn of_host<'a>(
-        functions: impl Iterator<Item = &'a Arc<Function>>,
-    ) -> anyhow::Result<Self> {
+    /// If the host does not tell how much it has.
+    pub(crate) fn of_host() -> anyhow::Result<Self> {
         let host = sysinfo().context("cannot ask how much memory there is")?;
         let total = usize::try_from(host.ram_total() / MIB / 10 * 9)?.min(Semaphore::MAX_PERMITS);
-        let kept =
-            functions.map(|it| it.config.min_instances as usize * it.config.memory_mb as usize);
-        let kept: usize = kept.sum();
-        if kept > total {
-            bail!(
-                "min_instances of all functions need {kept} MiB; nine tenths of the memory are {total} MiB"
-            );
-        }
         Ok(Self {
             total,
             free: Arc::new(Semaphore::new(total)),
         })
     }
+
+    /// Whether the instances that functions keep running have room together.
+    ///
+    /// # Errors
+    /// If they have not.
+    pub(crate) fn check<'a>(
+        &self,
+        functions: impl Iterator<Item = &'a FunctionConfig>,
+    ) -> anyhow::Result<()> {
+        let kept = functions.map(|it| it.min_instances as usize * it.memory_mb as usize);
+        let (kept, total): (usize, _) = (kept.sum(), self.total);
+        ensure!(
+            kept <= total,
+            "min_instances of all functions need {kept} MiB; nine tenths of the memory are {total} MiB"
+        );
+        Ok(())
+    }
 }
 
-/// Runs instances of `function` until `stop`, and stops them then.
+/// Runs instances of `function` until it is over or `stop`, and stops them then.
 pub(crate) async fn run(
     function: Arc<Function>,
     memory: Arc<Memory>,
     sink: LogSink,
     stop: CancellationToken,
 ) {
+    let stop = stop.child_token();
     let mut slots = Slots {
         function: Arc::clone(&function),
         memory,
@@ -68,7 +77,7 @@ pub(crate) async fn run(
     slots.start(function.to_start(0));
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !stop.is_cancelled() {
+    while !stop.is_cancelled() && !function.is_over() {
         tokio::select! {
             () = stop.cancelled() => {}
             () = function.demand.notified() => {}
@@ -77,6 +86,7 @@ pub(crate) async fn run(
         }
         slots.start(function.to_start(slots.running.len()));
     }
+    stop.cancel();
     slots.running.join_all().await;
 }
 

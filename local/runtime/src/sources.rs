@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::Utc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::call::{Call, Outcome, json};
-use crate::function::Function;
-use crate::manifest::{Continuous, Schedule, Timing};
+use crate::deployment::Deployment;
+use crate::manifest::{Continuous, Schedule, Sources, Timing};
 use crate::trace::Trace;
-use crate::wakes::Wakes;
 
 /// First pause after an idle answer; it doubles up to the manifest's `idle_ms`.
 const IDLE_MIN: Duration = Duration::from_millis(5);
@@ -26,18 +26,69 @@ const CLOCK_CHECK: Duration = Duration::from_secs(30);
 /// The event of a continuous function.
 const CONTINUOUS_EVENT: &[u8] = br#"{"source":"local-lambda.continuous"}"#;
 
-/// Keeps one invocation of `function` running while it finds work, until `stop`.
-pub(crate) async fn run_continuous(
-    function: Arc<Function>,
-    source: Continuous,
+/// The task of the sources that call one function; ends when this is dropped, or its `stop` comes.
+pub(crate) struct RunningSources {
+    task: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+impl RunningSources {
+    /// Has `sources` call `deployment` until `stop`, from when those of `before` have ended.
+    pub(crate) fn start(
+        deployment: Arc<Deployment>,
+        sources: Sources,
+        before: Option<Self>,
+        stop: CancellationToken,
+        tracker: &TaskTracker,
+    ) -> Self {
+        let task = run(deployment, sources, before.map(Self::end), stop.clone());
+        Self {
+            task: tracker.spawn(task),
+            stop: stop.drop_guard(),
+        }
+    }
+
+    /// Ends them; the task is over when the last invocation is.
+    fn end(self) -> JoinHandle<()> {
+        drop(self.stop);
+        self.task
+    }
+}
+
+async fn run(
+    deployment: Arc<Deployment>,
+    sources: Sources,
+    before: Option<JoinHandle<()>>,
     stop: CancellationToken,
 ) {
+    if let Some(before) = before {
+        let _panicked = before.await;
+    }
+    let mut tasks = JoinSet::new();
+    if let Some(source) = sources.continuous {
+        tasks.spawn(run_continuous(
+            Arc::clone(&deployment),
+            source,
+            stop.clone(),
+        ));
+    }
+    for schedule in sources.schedules {
+        tasks.spawn(run_schedule(
+            Arc::clone(&deployment),
+            schedule,
+            stop.clone(),
+        ));
+    }
+    tasks.join_all().await;
+}
+
+/// Keeps one invocation of `function` running while it finds work, until `stop`.
+async fn run_continuous(function: Arc<Deployment>, source: Continuous, stop: CancellationToken) {
     let mut idle = IDLE_MIN;
     let mut failure = FAILURE_MIN;
     while !stop.is_cancelled() {
-        let outcome = function
-            .invoke(call(Bytes::from_static(CONTINUOUS_EVENT)))
-            .await;
+        let event = call(Bytes::from_static(CONTINUOUS_EVENT));
+        let outcome = function.function().invoke(event).await;
         let pause = match Verdict::of(&outcome) {
             Verdict::Worked => {
                 (idle, failure) = (IDLE_MIN, FAILURE_MIN);
@@ -95,12 +146,7 @@ impl Verdict {
 
 /// Calls `function` whenever `schedule` is due, until `stop`. A run that is due while the one
 /// before it is still going is skipped and counted.
-pub(crate) async fn run_schedule(
-    function: Arc<Function>,
-    schedule: Schedule,
-    wakes: Wakes,
-    stop: CancellationToken,
-) {
+async fn run_schedule(function: Arc<Deployment>, schedule: Schedule, stop: CancellationToken) {
     let event = json(&schedule.input);
     let mut running: Option<JoinHandle<()>> = None;
     let mut last = Instant::now();
@@ -110,18 +156,16 @@ pub(crate) async fn run_schedule(
             () = stop.cancelled() => break,
         };
         let Some(due) = due else {
-            tracing::warn!(
-                function = function.config.name,
-                "the schedule is never due again"
-            );
+            tracing::warn!(function = function.name, "the schedule is never due again");
             return;
         };
         last = due;
         if running.as_ref().is_some_and(|run| !run.is_finished()) {
-            function.metrics.schedule_skipped.increment(1);
+            let skipped = &function.function().metrics.schedule_skipped;
+            skipped.increment(1);
             continue;
         }
-        let run = run_once(Arc::clone(&function), event.clone(), wakes.clone());
+        let run = run_once(Arc::clone(&function), event.clone());
         running = Some(tokio::spawn(run));
     }
     if let Some(run) = running {
@@ -129,19 +173,16 @@ pub(crate) async fn run_schedule(
     }
 }
 
-async fn run_once(function: Arc<Function>, event: Bytes, wakes: Wakes) {
+async fn run_once(function: Arc<Deployment>, event: Bytes) {
     let call = call(event);
     let id = call.id;
-    match function.invoke(call).await {
-        Ok(_) => wakes.answered(&function.config.name),
-        Err(failure) => {
-            let body = failure.body(id);
-            let reason = String::from_utf8_lossy(&body);
-            tracing::error!(
-                function = function.config.name,
-                "the scheduled run failed: {reason}"
-            );
-        }
+    if let Err(failure) = function.invoke(call).await {
+        let body = failure.body(id);
+        let reason = String::from_utf8_lossy(&body);
+        tracing::error!(
+            function = function.name,
+            "the scheduled run failed: {reason}"
+        );
     }
 }
 

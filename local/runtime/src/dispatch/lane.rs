@@ -1,56 +1,21 @@
 //! One function: its instances with their parked polls, its waiting and its running calls.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::mem::take;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::instance::{Instance, Poll};
 use super::queue::{Queue, Waiting};
 use super::scaling::{Bounds, Scaling};
 use super::{Delivery, InstanceId, Limits, Phase, Refusal};
 use crate::call::{Failure, Finished, Outcome};
 
-/// Timed-out calls an instance may still answer late; older ones are forgotten.
-const EXPIRED_KEPT_MAX: usize = 1024;
 /// Starts in a row that ended before a first poll, after which the next is not waited for.
 const FAILED_STARTS_MAX: u32 = 5;
-
-#[derive(Debug)]
-struct Instance {
-    phase: Phase,
-    polls: Vec<Poll>,
-    running: usize,
-    expired: VecDeque<Uuid>,
-    /// When it last polled or answered, or was added.
-    heard: Instant,
-    /// Whether a call has timed out since then.
-    overran: bool,
-    /// When its last call ended, or it was added.
-    idle_since: Instant,
-    /// Whether it is about to be stopped, and gets no further call.
-    retired: bool,
-}
-
-impl Instance {
-    fn is_heard(&mut self, now: Instant) {
-        self.heard = now;
-        self.overran = false;
-    }
-
-    fn ended_a_call(&mut self, now: Instant) {
-        self.running -= 1;
-        self.idle_since = now;
-    }
-}
-
-#[derive(Debug)]
-struct Poll {
-    number: u64,
-    sender: oneshot::Sender<Delivery>,
-}
 
 #[derive(Debug)]
 struct Running {
@@ -198,7 +163,9 @@ impl Lane {
             .extract_if(|_, running| running.deadline <= now)
             .collect();
         for (id, running) in overdue {
-            self.forget(running.instance, id, now);
+            if let Some(instance) = self.instances.get_mut(&running.instance) {
+                instance.overran(id, now);
+            }
             running.end(Err(failure.clone()));
         }
         self.take_stuck(now)
@@ -210,8 +177,8 @@ impl Lane {
     fn take_stuck(&mut self, now: Instant) -> Vec<InstanceId> {
         let mut stuck = Vec::new();
         for (id, instance) in &mut self.instances {
-            if instance.overran && now.duration_since(instance.heard) >= self.limits.timeout {
-                instance.overran = false;
+            if instance.has_overrun && now.duration_since(instance.heard) >= self.limits.timeout {
+                instance.has_overrun = false;
                 instance.polls.clear();
                 stuck.push(*id);
             }
@@ -225,17 +192,7 @@ impl Lane {
     }
 
     pub(super) fn add(&mut self, id: InstanceId, now: Instant) {
-        let instance = Instance {
-            phase: Phase::Starting,
-            polls: Vec::new(),
-            running: 0,
-            expired: VecDeque::new(),
-            heard: now,
-            overran: false,
-            idle_since: now,
-            retired: false,
-        };
-        self.instances.insert(id, instance);
+        self.instances.insert(id, Instance::starting(now));
         self.starts.remove(&id);
     }
 
@@ -321,7 +278,13 @@ impl Lane {
             instance.is_heard(now);
         }
         let Entry::Occupied(entry) = self.running.entry(id) else {
-            return Err(self.take_expired(instance, id));
+            let instance = self.instances.get_mut(&instance);
+            let expired = instance.is_some_and(|it| it.take_expired(id));
+            return Err(if expired {
+                Refusal::Expired
+            } else {
+                Refusal::Unknown
+            });
         };
         let running = entry.get();
         let stale = dispatch.is_some_and(|number| number != running.dispatch);
@@ -340,6 +303,11 @@ impl Lane {
 
     pub(super) fn bounds(&mut self) -> &mut Bounds {
         &mut self.scaling.bounds
+    }
+
+    /// Ready instances, and starts that have failed since the last that did not.
+    pub(super) fn starts(&self) -> (usize, u32) {
+        (self.ready().count(), self.failed_starts)
     }
 
     /// How many instances to start, given how many there are.
@@ -407,29 +375,5 @@ impl Lane {
             .filter(|(_, instance)| !instance.polls.is_empty());
         let (id, instance) = parked.min_by_key(|(_, it)| it.running.saturating_sub(filled))?;
         Some((*id, instance.polls.pop()?))
-    }
-
-    fn forget(&mut self, instance: InstanceId, id: Uuid, now: Instant) {
-        if let Some(instance) = self.instances.get_mut(&instance) {
-            instance.ended_a_call(now);
-            instance.overran = true;
-            if instance.expired.len() >= EXPIRED_KEPT_MAX {
-                instance.expired.pop_front();
-            }
-            instance.expired.push_back(id);
-        }
-    }
-
-    fn take_expired(&mut self, instance: InstanceId, id: Uuid) -> Refusal {
-        let Some(instance) = self.instances.get_mut(&instance) else {
-            return Refusal::Unknown;
-        };
-        match instance.expired.iter().position(|expired| *expired == id) {
-            Some(position) => {
-                instance.expired.remove(position);
-                Refusal::Expired
-            }
-            None => Refusal::Unknown,
-        }
     }
 }

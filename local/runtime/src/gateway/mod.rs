@@ -7,7 +7,7 @@ mod refusal;
 mod response;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -21,11 +21,11 @@ use self::event::Matched;
 use self::holding::Holding;
 use self::refusal::{Refusal, Refusals};
 use crate::call::{Call, new_id};
-use crate::function::Function;
+use crate::deployment::Deployment;
+use crate::function::{Function, locked};
 use crate::manifest::{Gateway as Settings, RouteTable};
 use crate::server::{Handle, Reply};
 use crate::trace::Trace;
-use crate::wakes::Wakes;
 
 /// Most bytes in the names and values of a request's headers.
 const HEADER_BYTES_MAX: usize = 10_240;
@@ -36,7 +36,7 @@ pub(crate) enum Target {
     /// A function.
     Function {
         /// It.
-        function: Arc<Function>,
+        deployment: Arc<Deployment>,
         /// The route as the manifest has it.
         route_key: Arc<str>,
         /// The names of its path parameters, in order.
@@ -51,43 +51,61 @@ pub(crate) enum Target {
     },
 }
 
-/// Answers HTTP requests.
-pub(crate) struct Gateway {
+/// Where requests go, and what they get when they go nowhere; made from one manifest.
+pub(crate) struct Routing {
     routes: RouteTable<Target>,
     refusals: Refusals,
-    wakes: Wakes,
+}
+
+impl Routing {
+    /// These routes, with these settings.
+    pub(crate) fn new(routes: RouteTable<Target>, settings: Settings) -> Self {
+        Self {
+            routes,
+            refusals: Refusals::new(settings),
+        }
+    }
+}
+
+/// Answers HTTP requests.
+pub(crate) struct Gateway {
+    routing: Mutex<Arc<Routing>>,
     bodies: Bodies,
     holding: Holding,
 }
 
 impl Gateway {
-    /// A gateway for `routes`.
-    pub(crate) fn new(routes: RouteTable<Target>, settings: Settings, wakes: Wakes) -> Self {
+    /// A gateway that follows `routing`.
+    pub(crate) fn new(routing: Routing) -> Self {
         Self {
-            routes,
-            refusals: Refusals::new(settings),
-            wakes,
+            routing: Mutex::new(Arc::new(routing)),
             bodies: Bodies::default(),
             holding: Holding::new(),
         }
     }
 
+    /// From the next request on follows `routing`.
+    pub(crate) fn follow(&self, routing: Routing) {
+        *locked(&self.routing) = Arc::new(routing);
+    }
+
     async fn answer(
         &self,
+        routing: &Routing,
         parts: &Parts,
         body: Incoming,
         peer: SocketAddr,
         trace: Trace,
     ) -> Result<Reply, Refusal> {
-        let found = self.routes.find(&parts.method, parts.uri.path());
+        let found = routing.routes.find(&parts.method, parts.uri.path());
         let (target, parameters) = found.ok_or(Refusal::NoRoute)?;
-        let (function, matched) = match target {
+        let (deployment, matched) = match target {
             Target::Static {
                 content,
                 content_type,
             } => return Ok(static_reply(content.clone(), content_type.clone())),
             Target::Function {
-                function,
+                deployment,
                 route_key,
                 parameter_names,
             } => {
@@ -96,10 +114,12 @@ impl Gateway {
                     parameter_names,
                     parameters,
                 };
-                (function, matched)
+                (deployment, matched)
             }
         };
         check_headers(parts)?;
+        // Held while the body arrives, so that the version is still there to take the call.
+        let function = deployment.function();
         if let Err(failure) = function.precheck() {
             body::discard(body).await;
             return Err(Refusal::Failure(failure));
@@ -109,35 +129,37 @@ impl Gateway {
         let payload = event::build(parts, &matched, &body.bytes, peer, id);
         drop(body);
         let trace = trace.xray();
-        self.call(function, Call { id, payload, trace }).await
+        let outcome = function.invoke(Call { id, payload, trace }).await;
+        let answer = outcome.map_err(Refusal::Failure)?;
+        deployment.answered();
+        response_of(&function, &answer)
     }
+}
 
-    async fn call(&self, function: &Arc<Function>, call: Call) -> Result<Reply, Refusal> {
-        let answer = function.invoke(call).await.map_err(Refusal::Failure)?;
-        self.wakes.answered(&function.config.name);
-        response::map(&answer).map_err(|reason| {
-            let function_name = &function.config.name;
-            tracing::warn!(
-                function = function_name,
-                "the answer is no response: {reason}"
-            );
-            function.metrics.bad_response();
-            Refusal::BadResponse
-        })
-    }
+fn response_of(function: &Function, answer: &Bytes) -> Result<Reply, Refusal> {
+    response::map(answer).map_err(|reason| {
+        let function_name = &function.config.name;
+        tracing::warn!(
+            function = function_name,
+            "the answer is no response: {reason}"
+        );
+        function.metrics.bad_response();
+        Refusal::BadResponse
+    })
 }
 
 impl Handle for Gateway {
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
         let (parts, body) = request.into_parts();
         let trace = Trace::of(&parts.headers);
-        match self.answer(&parts, body, peer, trace).await {
+        let routing = Arc::clone(&locked(&self.routing));
+        match self.answer(&routing, &parts, body, peer, trace).await {
             Ok(reply) => reply,
             Err(refusal) => {
                 if refusal.is_overload() {
                     self.holding.hold().await;
                 }
-                self.refusals.reply(&refusal, &parts, trace)
+                routing.refusals.reply(&refusal, &parts, trace)
             }
         }
     }

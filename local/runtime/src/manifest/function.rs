@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::members::{Faults, Members};
 use super::source::{Continuous, Schedule};
-use super::{FunctionConfig, Priority, Route};
+use super::{Declaration, FunctionConfig, Priority, Route, Sources};
 
 /// Variables of the Lambda environment that a manifest may not set.
 const RESERVED: &[&str] = &[
@@ -130,7 +130,7 @@ pub(super) fn read(
     mut table: Members<'_>,
     defaults: &Settings,
     faults: &mut Faults<'_>,
-) -> Option<FunctionConfig> {
+) -> Option<Declaration> {
     check_name(name, faults);
     let command = read_command(&mut table, faults);
     let routes = table
@@ -140,16 +140,31 @@ pub(super) fn read(
         .iter()
         .filter_map(|route| Route::read(route, faults))
         .collect();
-    let schedules = Schedule::read_all(&mut table, faults);
-    let continuous = Continuous::read(&mut table, faults);
+    let sources = Sources {
+        schedules: Schedule::read_all(&mut table, faults),
+        continuous: Continuous::read(&mut table, faults),
+    };
     let settings = Settings::read(&mut table, faults).over(defaults);
     let (min_instances, max_instances) = settings.instances(name, faults);
+    Some(Declaration {
+        config: configuration(name, command?, min_instances, max_instances, settings),
+        routes,
+        sources,
+    })
+}
+
+fn configuration(
+    name: &Spanned<String>,
+    command: Vec<String>,
+    min_instances: u32,
+    max_instances: u32,
+    settings: Settings,
+) -> FunctionConfig {
     let queue_wait_ms = settings.queue_wait_ms.unwrap_or(DEFAULT_QUEUE_WAIT_MS);
     let queue_target_ms = settings.queue_target_ms.unwrap_or(queue_wait_ms);
-    Some(FunctionConfig {
+    FunctionConfig {
         name: name.as_ref().clone(),
-        command: command?,
-        routes,
+        command,
         concurrency: settings.concurrency,
         min_instances,
         max_instances,
@@ -159,13 +174,11 @@ pub(super) fn read(
         memory_mb: settings.memory_mb.unwrap_or(DEFAULT_MEMORY_MB),
         environment: settings.environment,
         secrets: settings.secrets,
-        schedules,
-        continuous,
         queue_max: settings.queue_max.unwrap_or(DEFAULT_QUEUE_MAX),
         queue_wait: Duration::from_millis(queue_wait_ms),
         queue_target: Duration::from_millis(queue_target_ms),
         priority: settings.priority.unwrap_or_default(),
-    })
+    }
 }
 
 fn merged<V: Clone>(under: &BTreeMap<String, V>, over: BTreeMap<String, V>) -> BTreeMap<String, V> {

@@ -35,7 +35,7 @@ pub(crate) struct Manifest {
     /// Files served as they are.
     pub(crate) statics: Vec<StaticFile>,
     /// The functions, by name.
-    pub(crate) functions: BTreeMap<String, FunctionConfig>,
+    pub(crate) functions: BTreeMap<String, Declaration>,
 }
 
 /// One `[[static]]` entry.
@@ -49,15 +49,33 @@ pub(crate) struct StaticFile {
     pub(crate) content_type: String,
 }
 
-/// One `[functions.NAME]` table, defaults applied.
+/// One `[functions.NAME]` table.
 #[derive(Debug, Clone)]
+pub(crate) struct Declaration {
+    /// What its instances are and get; one that differs makes another version of the function.
+    pub(crate) config: FunctionConfig,
+    /// HTTP routes it serves.
+    pub(crate) routes: Vec<Route>,
+    /// What calls it besides.
+    pub(crate) sources: Sources,
+}
+
+/// What calls a function by itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Sources {
+    /// Timed invocations.
+    pub(crate) schedules: Vec<Schedule>,
+    /// The continuous source, if any.
+    pub(crate) continuous: Option<Continuous>,
+}
+
+/// What the instances of a function are and get, defaults applied.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FunctionConfig {
     /// The table's name.
     pub(crate) name: String,
     /// Program and arguments.
     pub(crate) command: Vec<String>,
-    /// HTTP routes it serves.
-    pub(crate) routes: Vec<Route>,
     /// Invocations one instance takes at once; absent means one, in sequential mode.
     pub(crate) concurrency: Option<u32>,
     /// Instances kept running.
@@ -76,10 +94,6 @@ pub(crate) struct FunctionConfig {
     pub(crate) environment: BTreeMap<String, String>,
     /// Variable → absolute path of a secret file.
     pub(crate) secrets: BTreeMap<String, PathBuf>,
-    /// Timed invocations.
-    pub(crate) schedules: Vec<Schedule>,
-    /// The continuous source, if any.
-    pub(crate) continuous: Option<Continuous>,
     /// Most invocations that wait for an instance.
     pub(crate) queue_max: usize,
     /// How long an invocation may wait for an instance.
@@ -260,7 +274,7 @@ fn check_wakes(manifest: &Manifest, faults: &mut Faults<'_>) {
     for continuous in manifest
         .functions
         .values()
-        .filter_map(|it| it.continuous.as_ref())
+        .filter_map(|it| it.sources.continuous.as_ref())
     {
         for name in &continuous.wake_on {
             if !manifest.functions.contains_key(name.as_ref()) {

@@ -18,7 +18,7 @@ const DEFAULT_IDLE_MS: u64 = 200;
 const MIN_PERIOD: Duration = Duration::from_millis(100);
 
 /// One `[[functions.NAME.schedule]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Schedule {
     /// When it is due.
     pub(crate) timing: Timing,
@@ -27,7 +27,7 @@ pub(crate) struct Schedule {
 }
 
 /// When a schedule is due.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Timing {
     /// At the times a cron pattern matches in a time zone.
     Cron(Box<Cron>, Tz),
@@ -36,7 +36,7 @@ pub(crate) enum Timing {
 }
 
 /// `[functions.NAME.continuous]`: one invocation after the other, as long as there is work.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Continuous {
     /// Functions whose successful answer ends a pause.
     pub(crate) wake_on: Vec<Spanned<String>>,

@@ -29,13 +29,17 @@ environment = { COLOR = "blue", URL = "mysql://${HOST}/x" }
 "#,
     )
     .expect("valid");
-    let function = &manifest.functions["a"];
+    let Declaration {
+        config: function,
+        routes,
+        ..
+    } = &manifest.functions["a"];
     assert_eq!(function.command, ["bin/a", "--host=db.example"]);
     assert_eq!(function.timeout, Duration::from_secs(6));
     assert_eq!(function.environment["COLOR"], "blue");
     assert_eq!(function.environment["RUST_LOG"], "info");
     assert_eq!(function.environment["URL"], "mysql://db.example/x");
-    assert_eq!(function.routes[1].shape(), "/b/{*0}");
+    assert_eq!(routes[1].shape(), "/b/{*0}");
     assert_eq!((function.min_instances, function.max_instances), (1, 1));
     assert_eq!(function.idle, Duration::from_mins(5));
     assert_eq!(function.reserved_concurrency, None);
@@ -122,7 +126,7 @@ fn priority_and_bounds_of_the_queue_are_read_and_checked() {
          [functions.b]\ncommand=['b']\n",
     )
     .expect("valid");
-    let [a, b] = ["a", "b"].map(|name| &manifest.functions[name]);
+    let [a, b] = ["a", "b"].map(|name| &manifest.functions[name].config);
     assert_eq!((a.priority, b.priority), (Priority::High, Priority::Low));
     assert_eq!(a.queue_target, Duration::from_millis(50));
     assert_eq!(b.queue_target, b.queue_wait, "no target unless asked for");

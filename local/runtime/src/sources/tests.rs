@@ -5,8 +5,9 @@ use tokio::time::Instant as Clock;
 use super::*;
 use crate::call::Failure;
 use crate::dispatch::Dispatcher;
+use crate::function::{Function, Version};
 use crate::instance::Instance;
-use crate::manifest::Manifest;
+use crate::manifest::{Declaration, Manifest};
 use crate::metrics::Registry;
 
 const IDLE: Outcome = Ok(Bytes::from_static(br#"{"idle":true}"#));
@@ -14,7 +15,7 @@ const WORKED: Outcome = Ok(Bytes::from_static(b"null"));
 
 /// A continuous function with one instance, played by the test.
 struct Played {
-    function: Arc<Function>,
+    deployment: Arc<Deployment>,
     began: Clock,
 }
 
@@ -23,32 +24,37 @@ impl Played {
         let manifest = "[functions.relay]\ncommand = ['relay']\ntimeout_s = 900\n\
                         [functions.relay.continuous]\nidle_ms = 20\n";
         let manifest = Manifest::parse(manifest, &|_| None).expect("valid");
-        let config = manifest.functions["relay"].clone();
-        let source = config.continuous.clone().expect("continuous");
+        let Declaration {
+            config, sources, ..
+        } = manifest.functions["relay"].clone();
+        let source = sources.continuous.expect("continuous");
         let registry = Registry::new().expect("builds");
         let dispatcher = Arc::new(Mutex::new(Dispatcher::new(None)));
         let function = Arc::new(Function::new(
             config,
+            Version::first(),
             registry.function("relay"),
             dispatcher,
         ));
         let address = "127.0.0.1:9".parse().expect("an address");
         function.add_instance(Arc::new(Instance::new("relay", 1, address)));
         let stop = CancellationToken::new();
-        tokio::spawn(run_continuous(Arc::clone(&function), source, stop));
+        let deployment = Arc::new(Deployment::new(function));
+        tokio::spawn(run_continuous(Arc::clone(&deployment), source, stop));
         Self {
-            function,
+            deployment,
             began: Clock::now(),
         }
     }
 
     /// Answers the next invocation; when it came, in milliseconds since the start.
-    async fn answer(&self, outcome: Outcome, during: impl FnOnce(&Function)) -> u128 {
-        let parked = self.function.park(1).expect("parks");
+    async fn answer(&self, outcome: Outcome, during: impl FnOnce(&Deployment)) -> u128 {
+        let function = self.deployment.function();
+        let parked = function.park(1).expect("parks");
         let delivery = parked.await.expect("delivered");
         let at = self.began.elapsed().as_millis();
-        during(&self.function);
-        let answered = self.function.answer(1, delivery.call.id, None, outcome);
+        during(&self.deployment);
+        let answered = function.answer(1, delivery.call.id, None, outcome);
         answered.expect("the call is running");
         at
     }
@@ -77,7 +83,7 @@ async fn wake_while_running_starts_another_invocation_though_the_answer_is_idle(
     let played = Played::start();
     played.answer(IDLE, |_| {}).await;
     let second = played
-        .answer(IDLE, |function| function.wake.notify_one())
+        .answer(IDLE, |deployment| deployment.wake.notify_one())
         .await;
     assert_eq!(second, 5);
     assert_eq!(played.answer(IDLE, |_| {}).await, 5, "at once");
@@ -124,7 +130,7 @@ async fn period_leaves_out_what_has_passed() {
 fn cron_is_due_in_its_time_zone() {
     let manifest = "[functions.a]\ncommand = ['a']\n[[functions.a.schedule]]\ncron = '0 2 * * *'\n";
     let manifest = Manifest::parse(manifest, &|_| None).expect("valid");
-    let Timing::Cron(cron, zone) = &manifest.functions["a"].schedules[0].timing else {
+    let Timing::Cron(cron, zone) = &manifest.functions["a"].sources.schedules[0].timing else {
         panic!("a cron schedule");
     };
     let now = chrono::DateTime::parse_from_rfc3339("2026-03-01T12:00:00Z").expect("a time");

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -27,7 +27,7 @@ pub(crate) struct Runtime {
     pub(crate) invoke: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) client: reqwest::Client,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// The runtime's program.
@@ -72,12 +72,7 @@ impl Runtime {
     /// As [`Runtime::start`], without waiting for the instances.
     pub(crate) async fn launch(manifest: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("functions.toml");
-        let quoted = |name| format!("{:?}", example(name).display().to_string());
-        let text = manifest
-            .replace("ECHO", &quoted("echo"))
-            .replace("PUPPET", &quoted("puppet"));
-        std::fs::write(&file, text).unwrap();
+        let file = write_manifest(&folder, manifest);
         let mut process = Command::new(program())
             .arg("serve")
             .arg("--manifest")
@@ -106,8 +101,23 @@ impl Runtime {
             process,
             lines,
             client: reqwest::Client::new(),
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Replaces the manifest.
+    pub(crate) fn write(&self, manifest: &str) {
+        write_manifest(&self.folder, manifest);
+    }
+
+    /// Replaces the manifest and has it read; what `local-lambda reload` prints.
+    pub(crate) async fn reload(&self, manifest: &str) -> Output {
+        self.write(manifest);
+        let address = self.admin.to_string();
+        let mut command = Command::new(program());
+        soon(command.args(["reload", "--admin", &address]).output())
+            .await
+            .unwrap()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -194,6 +204,17 @@ impl Runtime {
     }
 }
 
+/// Writes the manifest's file.
+fn write_manifest(folder: &TempDir, manifest: &str) -> PathBuf {
+    let quoted = |name| format!("{:?}", example(name).display().to_string());
+    let text = manifest
+        .replace("ECHO", &quoted("echo"))
+        .replace("PUPPET", &quoted("puppet"));
+    let file = folder.path().join("functions.toml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
 async fn await_line(
     lines: &mut Lines<BufReader<ChildStdout>>,
     fits: impl Fn(&Value) -> bool,
@@ -258,12 +279,16 @@ impl Puppeteer {
     /// A runtime with the patient function `puppet` at `POST /puppet`; `members` go into its table, and
     /// `rest` comes after it.
     pub(crate) async fn start(&self, members: &str, rest: &str) -> Runtime {
+        Runtime::start(&self.manifest(members, rest)).await
+    }
+
+    /// The manifest of [`Puppeteer::start`].
+    pub(crate) fn manifest(&self, members: &str, rest: &str) -> String {
         let control = self.listener.local_addr().unwrap();
-        Runtime::start(&format!(
+        format!(
             "[defaults]\ntimeout_s = 60\nqueue_wait_ms = 60000\nenvironment = {{ CONTROL = \"{control}\" }}\n\
              [functions.puppet]\ncommand = [PUPPET]\nroutes = [\"POST /puppet\"]\n{members}\n{rest}"
-        ))
-        .await
+        )
     }
 
     /// The next invocation.

@@ -14,6 +14,7 @@ mod http;
 mod invoke;
 mod lifecycle;
 mod overload;
+mod reload;
 mod runtime_api;
 mod scaling;
 mod sources;

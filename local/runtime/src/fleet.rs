@@ -1,0 +1,251 @@
+//! All functions: what the manifest says of them, made true, at the start and while they run.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
+
+use anyhow::bail;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::deployment::Deployment;
+use crate::dispatch::Dispatcher;
+use crate::function::{Function, NotStarted, SharedDispatcher, Version, locked};
+use crate::logs::LogSink;
+use crate::manifest::{Declaration, FunctionConfig, Sources};
+use crate::metrics::Registry;
+use crate::scale::{self, Memory};
+use crate::sources::RunningSources;
+
+/// The functions of a manifest, by name.
+pub(crate) type Declarations = BTreeMap<String, Declaration>;
+
+/// The functions by name, and whatever runs them.
+pub(crate) struct Fleet {
+    dispatcher: SharedDispatcher,
+    registry: Arc<Registry>,
+    memory: Arc<Memory>,
+    sink: LogSink,
+    stop: Stop,
+    deployments: Mutex<BTreeMap<String, Arc<Deployment>>>,
+    sources: Mutex<BTreeMap<String, RunningSources>>,
+    /// Every version that has not ended yet.
+    versions: Mutex<Vec<Weak<Function>>>,
+    /// The tasks that start and stop instances, one a version.
+    scales: TaskTracker,
+    /// The tasks of sources, one a function.
+    callers: TaskTracker,
+}
+
+/// The two steps of stopping.
+#[derive(Default, Clone)]
+pub(crate) struct Stop {
+    /// No more requests or events; those in progress finish.
+    pub(crate) clients: CancellationToken,
+    /// The instances, too.
+    pub(crate) all: CancellationToken,
+}
+
+/// What a new manifest has changed: names of functions.
+#[derive(Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Change {
+    /// Which are new.
+    pub(crate) added: Vec<String>,
+    /// Which run in a new version.
+    pub(crate) changed: Vec<String>,
+    /// Which are gone.
+    pub(crate) removed: Vec<String>,
+}
+
+impl Fleet {
+    /// A fleet without functions, whose instances log to `sink`.
+    ///
+    /// # Errors
+    /// If the host does not tell how much memory it has.
+    pub(crate) fn new(
+        in_flight_max: Option<usize>,
+        registry: Arc<Registry>,
+        sink: LogSink,
+        stop: Stop,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            dispatcher: Arc::new(Mutex::new(Dispatcher::new(in_flight_max))),
+            registry,
+            memory: Arc::new(Memory::of_host()?),
+            sink,
+            stop,
+            deployments: Mutex::default(),
+            sources: Mutex::default(),
+            versions: Mutex::default(),
+            scales: TaskTracker::new(),
+            callers: TaskTracker::new(),
+        })
+    }
+
+    /// Starts new versions of the functions that are not there or differ. They get no calls yet.
+    ///
+    /// # Errors
+    /// If the instances to be kept running do not fit into the host's memory.
+    pub(crate) fn prepare(&self, declared: &Declarations) -> anyhow::Result<Vec<Arc<Function>>> {
+        self.memory.check(declared.values().map(|it| &it.config))?;
+        let mut started = Vec::new();
+        for (name, Declaration { config, .. }) in declared {
+            let deployment = self.get(name);
+            if deployment
+                .as_ref()
+                .is_some_and(|it| it.function().config == *config)
+            {
+                continue;
+            }
+            let version = deployment.map_or_else(Version::first, |it| it.next_version());
+            started.push(self.start(config.clone(), version));
+        }
+        Ok(started)
+    }
+
+    /// Waits until the instances of new versions are ready.
+    ///
+    /// # Errors
+    /// If those of one are not; then all of them are given up.
+    pub(crate) async fn await_started(&self, versions: &[Arc<Function>]) -> anyhow::Result<()> {
+        for version in versions {
+            let Err(reason) = version.started().await else {
+                continue;
+            };
+            for version in versions {
+                version.retire();
+            }
+            let name = &version.config.name;
+            match reason {
+                NotStarted::Failed => bail!("{name}: an instance of the new version has ended"),
+                NotStarted::TooSlow => bail!("{name}: the new version does not become ready"),
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on `declared` holds, and the new versions take the calls. What they replace ends with
+    /// the calls it has.
+    pub(crate) fn switch(&self, declared: Declarations, versions: Vec<Arc<Function>>) -> Change {
+        let mut change = Change::default();
+        let mut deployments = locked(&self.deployments);
+        for version in versions {
+            let name = version.config.name.clone();
+            if let Some(deployment) = deployments.get(&name) {
+                deployment.switch_to(version).retire();
+                change.changed.push(name);
+            } else {
+                let deployment = Arc::new(Deployment::new(version));
+                deployments.insert(name.clone(), deployment);
+                change.added.push(name);
+            }
+        }
+        for (name, removed) in deployments.extract_if(.., |name, _| !declared.contains_key(name)) {
+            removed.function().retire();
+            locked(&self.sources).remove(&name);
+            change.removed.push(name);
+        }
+        for (
+            name,
+            Declaration {
+                routes, sources, ..
+            },
+        ) in declared
+        {
+            if let Some(deployment) = deployments.get(&name) {
+                self.run_sources(deployment, &sources);
+                deployment.declare(routes, sources);
+            }
+        }
+        connect(&deployments);
+        change
+    }
+
+    /// Has `sources` call the function, if others do until now.
+    fn run_sources(&self, deployment: &Arc<Deployment>, sources: &Sources) {
+        let mut running = locked(&self.sources);
+        let before = running.remove(&deployment.name);
+        let now = match before {
+            Some(before) if deployment.sources() == *sources => before,
+            before => {
+                let stop = self.stop.clients.child_token();
+                let deployment = Arc::clone(deployment);
+                RunningSources::start(deployment, sources.clone(), before, stop, &self.callers)
+            }
+        };
+        running.insert(deployment.name.clone(), now);
+    }
+
+    fn start(&self, config: FunctionConfig, version: Version) -> Arc<Function> {
+        let metrics = self.registry.function(&config.name);
+        let dispatcher = Arc::clone(&self.dispatcher);
+        let function = Arc::new(Function::new(config, version, metrics, dispatcher));
+        let mut versions = locked(&self.versions);
+        versions.retain(|version| version.strong_count() > 0);
+        versions.push(Arc::downgrade(&function));
+        self.scales.spawn(scale::run(
+            Arc::clone(&function),
+            Arc::clone(&self.memory),
+            self.sink.clone(),
+            self.stop.all.clone(),
+        ));
+        function
+    }
+
+    /// The function of that name.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Deployment>> {
+        locked(&self.deployments).get(name).cloned()
+    }
+
+    /// The functions, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Deployment>> {
+        locked(&self.deployments).values().cloned().collect()
+    }
+
+    /// Every version that runs, those that are about to end included.
+    pub(crate) fn versions(&self) -> Vec<Arc<Function>> {
+        let versions = locked(&self.versions);
+        versions.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Changes how many calls run at once over all functions.
+    pub(crate) fn set_in_flight_max(&self, in_flight_max: Option<usize>) {
+        locked(&self.dispatcher).set_in_flight_max(in_flight_max);
+    }
+
+    /// Ends waits and runs that have lasted too long, and instances that are stuck.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let stuck = locked(&self.dispatcher).sweep(now);
+        for (id, instance) in stuck {
+            let versions = self.versions();
+            let version = versions.iter().find(|version| version.id == id);
+            version.inspect(|version| version.kill_instance(instance));
+        }
+    }
+
+    /// Waits for the invocations that sources have begun; their stop must be told before.
+    pub(crate) async fn drain_sources(&self) {
+        self.callers.close();
+        self.callers.wait().await;
+    }
+
+    /// Takes no more calls, and stops the instances.
+    pub(crate) async fn end(&self) {
+        locked(&self.dispatcher).close();
+        self.stop.all.cancel();
+        self.scales.close();
+        self.scales.wait().await;
+    }
+}
+
+/// Tells each function whom to wake when it has answered.
+fn connect(deployments: &BTreeMap<String, Arc<Deployment>>) {
+    for (name, deployment) in deployments {
+        let listens = |other: &&Arc<Deployment>| {
+            let continuous = other.sources().continuous;
+            continuous.is_some_and(|it| it.wake_on.iter().any(|on| on.as_ref() == name))
+        };
+        let listeners = deployments.values().filter(listens);
+        deployment.set_listeners(listeners.map(|it| Arc::clone(&it.wake)).collect());
+    }
+}

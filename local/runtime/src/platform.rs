@@ -1,0 +1,108 @@
+//! Keeps what runs true to the manifest: at the start, and when it is read again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::HeaderValue;
+use tokio::sync::Mutex;
+
+use crate::fleet::{Change, Fleet};
+use crate::gateway::{Gateway, Routing, Target};
+use crate::manifest::{Manifest, Route, RouteTable, StaticFile};
+
+const HEALTH: &[u8] = br#"{"status":"ok"}"#;
+
+/// The functions and the routes to them.
+pub(crate) struct Platform {
+    /// The functions.
+    pub(crate) fleet: Arc<Fleet>,
+    /// The routes.
+    pub(crate) gateway: Arc<Gateway>,
+    manifest: PathBuf,
+    reloading: Mutex<()>,
+}
+
+impl Platform {
+    /// Starts what `manifest` says, which was read from the file `path`.
+    ///
+    /// # Errors
+    /// If a static file cannot be read, or the instances do not fit into the host's memory; nothing has
+    /// been started then.
+    pub(crate) fn start(
+        manifest: Manifest,
+        path: PathBuf,
+        fleet: Arc<Fleet>,
+    ) -> anyhow::Result<Self> {
+        let statics = static_targets(&manifest.statics)?;
+        let versions = fleet.prepare(&manifest.functions)?;
+        fleet.switch(manifest.functions, versions);
+        let routing = Routing::new(routes(statics, &fleet)?, manifest.gateway);
+        Ok(Self {
+            fleet,
+            gateway: Arc::new(Gateway::new(routing)),
+            manifest: path,
+            reloading: Mutex::new(()),
+        })
+    }
+
+    /// Reads the manifest again. Functions that it changes run in a new version as soon as the instances
+    /// kept running are ready; calls lose nothing.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the manifest, or keeps a new version from starting; nothing has changed
+    /// then.
+    pub(crate) async fn reload(&self) -> anyhow::Result<Change> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let manifest = Manifest::read(&self.manifest)?;
+        let statics = static_targets(&manifest.statics)?;
+        let versions = self.fleet.prepare(&manifest.functions)?;
+        self.fleet.await_started(&versions).await?;
+        let in_flight_max = manifest.gateway.in_flight_max;
+        let change = self.fleet.switch(manifest.functions, versions);
+        self.fleet.set_in_flight_max(in_flight_max);
+        let routes = routes(statics, &self.fleet)?;
+        self.gateway.follow(Routing::new(routes, manifest.gateway));
+        tracing::info!(?change, "the manifest was read again");
+        Ok(change)
+    }
+}
+
+/// The files that are served as they are, and the runtime's own health.
+fn static_targets(files: &[StaticFile]) -> anyhow::Result<Vec<(Route, Target)>> {
+    let health = Target::Static {
+        content: Bytes::from_static(HEALTH),
+        content_type: HeaderValue::from_static("application/json"),
+    };
+    let mut targets = vec![(Route::health(), health)];
+    for entry in files {
+        let file = &entry.file;
+        let content =
+            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let content_type = HeaderValue::from_str(&entry.content_type)
+            .with_context(|| format!("content_type {:?}", entry.content_type))?;
+        let target = Target::Static {
+            content: content.into(),
+            content_type,
+        };
+        targets.push((entry.route.clone(), target));
+    }
+    Ok(targets)
+}
+
+fn routes(statics: Vec<(Route, Target)>, fleet: &Fleet) -> anyhow::Result<RouteTable<Target>> {
+    let mut targets = statics;
+    for deployment in fleet.all() {
+        for route in deployment.routes() {
+            let target = Target::Function {
+                deployment: Arc::clone(&deployment),
+                route_key: route.key.as_str().into(),
+                parameter_names: route.parameters.as_slice().into(),
+            };
+            targets.push((route, target));
+        }
+    }
+    let (routes, _) = RouteTable::build(targets.into_iter())?;
+    Ok(routes)
+}

@@ -1,0 +1,145 @@
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Puppeteer, Runtime, eventually, is_alive, soon};
+
+const ONE: &str = "[functions.one]\ncommand = [ECHO]\nconcurrency = 4\nroutes = ['POST /one']\n";
+
+fn printed(output: &Output) -> String {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8(text).unwrap()
+}
+
+async fn status(runtime: &Runtime, path: &str) -> u16 {
+    runtime.post(path).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn functions_come_change_and_go_without_a_failed_request() {
+    let runtime = Runtime::start(ONE).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (client, url, over) = (
+                runtime.client.clone(),
+                runtime.url("/one"),
+                Arc::clone(&over),
+            );
+            tokio::spawn(async move {
+                let mut answered = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let response = soon(client.post(&url).body("{}").send()).await.unwrap();
+                    assert_eq!(response.status(), 200);
+                    answered += 1;
+                }
+                answered
+            })
+        })
+        .collect();
+    for round in 1..=5 {
+        let changed = format!("{ONE}environment = {{ ROUND = '{round}' }}\n");
+        let two = "[functions.two]\ncommand = [ECHO]\nroutes = ['POST /two']\n";
+        let output = runtime.reload(&format!("{changed}{two}")).await;
+        assert_eq!(printed(&output), "added: two\nchanged: one\n");
+        assert_eq!(status(&runtime, "/two").await, 200);
+        let output = runtime.reload(&changed).await;
+        assert_eq!(printed(&output), "removed: two\n");
+        assert_eq!(status(&runtime, "/two").await, 404);
+    }
+    over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0);
+    }
+    let one = runtime.function("one").await;
+    assert_eq!(
+        one["instances"].as_array().unwrap().last().unwrap()["version"],
+        6
+    );
+}
+
+#[tokio::test]
+async fn call_ends_in_the_version_that_began_it() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let begun = runtime.post("/puppet");
+    let invocation = puppeteer.next().await;
+    let old = invocation.pid;
+    let output = runtime
+        .reload(&puppeteer.manifest("timeout_s = 50", ""))
+        .await;
+    assert_eq!(printed(&output), "changed: puppet\n");
+    let next = runtime.post("/puppet");
+    let second = puppeteer.next().await;
+    assert_ne!(second.pid, old);
+    second.answer("{}").await;
+    assert_eq!(next.await.unwrap().status(), 200);
+    assert!(is_alive(old));
+    invocation.answer("{}").await;
+    assert_eq!(begun.await.unwrap().status(), 200);
+    eventually(async || (!is_alive(old)).then_some(())).await;
+}
+
+#[tokio::test]
+async fn manifest_with_faults_changes_nothing() {
+    let runtime = Runtime::start(ONE).await;
+    let before = runtime.function("one").await;
+    let output = runtime.reload(&format!("{ONE}colour = 'red'\n")).await;
+    assert!(!output.status.success());
+    let message = printed(&output);
+    assert!(
+        message.contains("functions.toml:5: unknown member"),
+        "{message}"
+    );
+    let broken = format!("{ONE}environment = {{ FAIL_AT_START = '1' }}\n");
+    let output = runtime.reload(&broken).await;
+    assert!(!output.status.success());
+    assert_eq!(
+        printed(&output),
+        "one: an instance of the new version has ended\n"
+    );
+    assert_eq!(status(&runtime, "/one").await, 200);
+    eventually(async || (runtime.function("one").await == before).then_some(())).await;
+}
+
+#[tokio::test]
+async fn new_route_needs_no_new_instance() {
+    let mut runtime = Runtime::start(ONE).await;
+    let before = runtime.pids("one").await;
+    let routes = ONE.replace("'POST /one'", "'POST /one', 'POST /uno'");
+    let output = runtime.reload(&routes).await;
+    assert_eq!(printed(&output), "no function changed\n");
+    assert_eq!(status(&runtime, "/uno").await, 200);
+    assert_eq!(runtime.pids("one").await, before);
+
+    runtime.write(ONE);
+    runtime.signal(Signal::SIGHUP);
+    let read = |line: &serde_json::Value| line["message"] == "the manifest was read again";
+    runtime.await_line(read).await;
+    assert_eq!(status(&runtime, "/uno").await, 404);
+}
+
+#[tokio::test]
+async fn source_that_changes_goes_on_as_it_then_is() {
+    let puppeteer = Puppeteer::new().await;
+    let source = |idle: u32| {
+        let rest = format!("[functions.puppet.continuous]\nidle_ms = {idle}\n");
+        puppeteer.manifest("", &rest)
+    };
+    let runtime = Runtime::start(&source(5)).await;
+    let first = puppeteer.next().await;
+    let output = runtime.reload(&source(6)).await;
+    assert_eq!(printed(&output), "no function changed\n");
+    assert_eq!(runtime.metric("lambda_in_flight").await.unwrap(), "1");
+    first.answer("{}").await;
+    let second = puppeteer.next().await;
+    runtime.reload(&puppeteer.manifest("", "")).await;
+    second.answer("{}").await;
+    eventually(async || {
+        let running = runtime.metric("lambda_in_flight").await.unwrap();
+        (running == "0").then_some(())
+    })
+    .await;
+}
