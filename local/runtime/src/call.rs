@@ -1,5 +1,6 @@
 //! One call to a function: what goes in, what comes out.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -7,8 +8,13 @@ use http::HeaderValue;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::answer::Answer;
+
 /// Largest answer of a function in bytes, as on AWS: 6 MiB and a little for the envelope.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 6_291_556;
+
+/// Largest streamed answer in bytes, as on AWS.
+pub(crate) const STREAM_BYTES_MAX: usize = 200 * 1024 * 1024;
 
 /// Longest time for the body of a caller's request to arrive.
 pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -24,8 +30,8 @@ pub(crate) struct Call {
     pub(crate) trace: HeaderValue,
 }
 
-/// The answer of a function, a JSON text, or why there is none.
-pub(crate) type Outcome = Result<Bytes, Failure>;
+/// The answer of a function, or why there is none.
+pub(crate) type Outcome = Result<Answer, Failure>;
 
 /// An outcome with the moment the call was handed to an instance.
 #[derive(Debug)]
@@ -47,6 +53,10 @@ pub(crate) enum Failure {
     Exited(String),
     /// The answer was above [`RESPONSE_BYTES_MAX`].
     ResponseTooLarge,
+    /// A streamed answer was above [`STREAM_BYTES_MAX`].
+    StreamTooLarge,
+    /// The answer stopped before its end.
+    CutOff,
     /// As many calls wait and run as the function may have.
     Reserved,
     /// The queue was full.
@@ -114,6 +124,15 @@ pub(crate) fn json(value: &impl Serialize) -> Bytes {
         .into()
 }
 
+/// For logs and for readers of a stream that is cut off.
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self:?}")
+    }
+}
+
+impl std::error::Error for Failure {}
+
 impl Failure {
     /// Whether the call was refused before any instance saw it.
     pub(crate) fn is_throttle(&self) -> bool {
@@ -144,6 +163,16 @@ impl Failure {
                 );
                 return error_body("Function.ResponseSizeTooLarge", &message);
             }
+            Self::StreamTooLarge => {
+                let message = format!(
+                    "Streamed response exceeded maximum allowed size ({STREAM_BYTES_MAX} bytes)."
+                );
+                return error_body("Function.ResponseSizeTooLarge", &message);
+            }
+            Self::CutOff => (
+                "Runtime.TruncatedResponse",
+                "The response ended early".to_owned(),
+            ),
             Self::Reserved | Self::QueueFull | Self::QueueWait | Self::Draining => {
                 return error_body("TooManyRequestsException", "Rate Exceeded.");
             }

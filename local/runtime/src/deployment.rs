@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::call::{Call, Outcome};
+use crate::call::{Call, Failure, Outcome};
 use crate::function::{Function, Lease, Version, locked};
 use crate::manifest::{Route, Sources};
 
@@ -53,6 +54,11 @@ impl Deployment {
             self.answered();
         }
         outcome
+    }
+
+    /// As [`Deployment::invoke`], for all of the answer, even if it comes as a stream.
+    pub(crate) async fn invoke_whole(&self, call: Call) -> Result<Bytes, Failure> {
+        self.invoke(call).await?.whole().await
     }
 
     /// The function has answered a request, an invocation or a schedule: wakes who listens to it.

@@ -19,6 +19,7 @@ use self::budget::Budget;
 use self::lane::Lane;
 use self::queue::Waiting;
 pub(crate) use self::scaling::Bounds;
+use crate::answer::{End, Stream};
 use crate::call::{Call, Failure, Finished, Outcome};
 use crate::manifest::Priority;
 
@@ -263,6 +264,24 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// An instance begins to answer with a stream, which its caller reads; the call runs on until
+    /// [`Dispatcher::answer`], whose outcome says how the stream ends. So does whatever else ends it:
+    /// `end` is told.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::answer`].
+    pub(crate) fn begin(
+        &mut self,
+        function: FunctionId,
+        instance: InstanceId,
+        id: Uuid,
+        dispatch: Option<u64>,
+        answer: (Stream, oneshot::Sender<End>),
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.lanes[function].begin(instance, id, dispatch, answer, now)
+    }
+
     /// The bounds of a function's instances, which may be changed.
     pub(crate) fn bounds(&mut self, function: FunctionId) -> &mut Bounds {
         self.lanes[function].bounds()
@@ -295,7 +314,7 @@ impl Dispatcher {
 
     /// Calls of a function that are running.
     pub(crate) fn running(&self, function: FunctionId) -> usize {
-        self.lanes[function].running()
+        self.lanes[function].in_flight()
     }
 
     /// Instances of a function that are ready, and starts that have failed since the last that did
@@ -318,7 +337,7 @@ impl Dispatcher {
     fn admits(&self, priority: Priority) -> bool {
         let mut running = budget::Running::default();
         for (_, lane) in &self.lanes {
-            running[lane.limits.priority as usize] += lane.running();
+            running[lane.limits.priority as usize] += lane.in_flight();
         }
         self.budget.admits(priority, &running)
     }

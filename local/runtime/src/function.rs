@@ -9,10 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use bytes::Bytes;
+use http::HeaderValue;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::answer;
 use crate::call::{Call, Failure, Finished, Outcome};
 use crate::dispatch::{
     Bounds, Delivery, Dispatcher, FunctionId, InstanceId, Limits, Phase, Refusal,
@@ -346,6 +349,33 @@ impl Function {
     ) -> Result<(), Refusal> {
         self.dispatcher()
             .answer(self.id, instance, id, dispatch, outcome, Instant::now())
+    }
+
+    /// An instance begins to answer with a stream of what `content_type` names. The pieces go into the
+    /// sender, until [`Function::answer`] ends the stream.
+    ///
+    /// # Errors
+    /// As [`Dispatcher::answer`].
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        instance: InstanceId,
+        id: Uuid,
+        dispatch: Option<u64>,
+        content_type: Option<HeaderValue>,
+    ) -> Result<mpsc::Sender<Bytes>, Refusal> {
+        let (writer, stream) = answer::stream(content_type);
+        let (end, ended) = oneshot::channel();
+        let now = Instant::now();
+        let answer = (stream, end);
+        self.dispatcher()
+            .begin(self.id, instance, id, dispatch, answer, now)?;
+        let function = Arc::clone(self);
+        tokio::spawn(async move {
+            let end = ended.await.unwrap_or(Err(Failure::CutOff));
+            function.metrics.streamed(now.elapsed(), &end);
+            let _reader_is_gone = writer.end.send(end);
+        });
+        Ok(writer.pieces)
     }
 
     /// The instances as `ps` shows them.

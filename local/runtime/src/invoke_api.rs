@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
@@ -59,7 +59,7 @@ impl InvokeApi {
 
     async fn invoke(&self, function: &Deployment, call: Call) -> Reply {
         let id = call.id;
-        match function.invoke(call).await {
+        match function.invoke_whole(call).await {
             Ok(answer) => executed(answer),
             Err(failure) if failure.is_throttle() => {
                 let reason = "ReservedFunctionConcurrentInvocationLimitExceeded";
@@ -175,7 +175,7 @@ fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Except
 }
 
 fn executed(body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(body.into());
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(EXECUTED_VERSION, HeaderValue::from_static(LATEST));
@@ -189,7 +189,7 @@ fn function_error(failure: &Failure, id: Uuid) -> Reply {
 }
 
 fn exception_reply(exception: &Exception) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(exception.body.to_string())));
+    let mut reply = Response::new(Bytes::from(exception.body.to_string()).into());
     *reply.status_mut() = exception.status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

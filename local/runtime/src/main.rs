@@ -2,6 +2,7 @@
 //! Runtime API over HTTP routes, an Invoke API and event sources, as one manifest tells.
 
 mod admin;
+mod answer;
 mod call;
 mod client;
 mod deployment;

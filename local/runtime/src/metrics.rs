@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
 
+use crate::answer::End;
 use crate::call::{Failure, Finished};
 
 /// Upper bounds of the duration histograms, in seconds.
@@ -65,6 +66,7 @@ pub(crate) struct FunctionMetrics {
     no_instance: Counter,
     draining: Counter,
     start: Histogram,
+    stream: Histogram,
     /// Instances started.
     pub(crate) cold_starts: Counter,
     /// Instances that failed or got stuck, and were replaced.
@@ -104,6 +106,7 @@ impl FunctionMetrics {
             no_instance: throttles("no-instance"),
             draining: throttles("draining"),
             start: seconds("lambda_start_seconds"),
+            stream: seconds("lambda_stream_seconds"),
             cold_starts: plain("lambda_cold_starts_total"),
             restarts: plain("lambda_restarts_total"),
             schedule_skipped: plain("lambda_schedule_skipped_total"),
@@ -126,6 +129,14 @@ impl FunctionMetrics {
         }
     }
 
+    /// Counts a streamed answer that ended, for so long after its first byte.
+    pub(crate) fn streamed(&self, after: Duration, end: &End) {
+        self.stream.record(after);
+        if let Err(failure) = end {
+            self.failed(failure);
+        }
+    }
+
     /// Counts an answer that is no HTTP response.
     pub(crate) fn bad_response(&self) {
         self.bad_responses.increment(1);
@@ -141,8 +152,8 @@ impl FunctionMetrics {
         let counter = match failure {
             Failure::Function(_) => &self.function_errors,
             Failure::TimedOut(_) => &self.timeouts,
-            Failure::Exited(_) => &self.crashes,
-            Failure::ResponseTooLarge => &self.oversize,
+            Failure::Exited(_) | Failure::CutOff => &self.crashes,
+            Failure::ResponseTooLarge | Failure::StreamTooLarge => &self.oversize,
             Failure::Reserved => &self.reserved,
             Failure::QueueFull => &self.queue_full,
             Failure::QueueWait => &self.queue_waits,

@@ -3,6 +3,8 @@
 //! Source: AWS, "Using the Lambda runtime API" (version 2018-06-01) and "Extensions API"
 //! (version 2020-01-01).
 
+mod streamed;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -10,21 +12,25 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use uuid::Uuid;
 
-use crate::call::{Failure, RESPONSE_BYTES_MAX, error_body, id_value, json, new_id};
+use crate::answer::Answer;
+use crate::call::{
+    Failure, Outcome, RESPONSE_BYTES_MAX, STREAM_BYTES_MAX, error_body, id_value, json, new_id,
+};
 use crate::dispatch::{Delivery, Phase, Refusal};
 use crate::function::Function;
 use crate::instance::Instance;
-use crate::server::{Handle, Reply};
+use crate::server::{Handle, Reply, ReplyBody};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
 const INVOCATION_ID: HeaderName = HeaderName::from_static("lambda-runtime-invocation-id");
 const DEADLINE_MS: HeaderName = HeaderName::from_static("lambda-runtime-deadline-ms");
 const FUNCTION_ARN: HeaderName = HeaderName::from_static("lambda-runtime-invoked-function-arn");
 const TRACE_ID: HeaderName = HeaderName::from_static("lambda-runtime-trace-id");
+const RESPONSE_MODE: HeaderName = HeaderName::from_static("lambda-runtime-function-response-mode");
 const EXTENSION_ID: HeaderName = HeaderName::from_static("lambda-extension-identifier");
 const EXTENSION_NAME: HeaderName = HeaderName::from_static("lambda-extension-name");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -70,7 +76,7 @@ impl RuntimeApi {
     }
 
     fn deliver(&self, delivery: Delivery) -> Reply {
-        let mut reply = Response::new(Full::new(delivery.call.payload));
+        let mut reply = Response::new(delivery.call.payload.into());
         let headers = reply.headers_mut();
         headers.reserve(8);
         headers.insert(CONTENT_TYPE, JSON);
@@ -85,8 +91,13 @@ impl RuntimeApi {
     /// `POST /runtime/invocation/{id}/response`.
     async fn response(&self, id: Uuid, request: Request<Incoming>) -> Reply {
         let dispatch = dispatch_number(request.headers());
+        match request.headers().get(RESPONSE_MODE) {
+            None => {}
+            Some(mode) if mode == "streaming" => return self.stream(id, dispatch, request).await,
+            Some(mode) => return invalid_mode(mode),
+        }
         match read(request).await {
-            Ok(payload) => self.answer(id, dispatch, Ok(payload)),
+            Ok(payload) => self.answer(id, dispatch, Ok(Answer::Whole(payload))),
             Err(Unread::TooLarge) => {
                 match self.function.answer(
                     self.instance.id,
@@ -94,11 +105,37 @@ impl RuntimeApi {
                     dispatch,
                     Err(Failure::ResponseTooLarge),
                 ) {
-                    Ok(()) => too_large(),
+                    Ok(()) => too_large(RESPONSE_BYTES_MAX),
                     Err(refusal) => refused(&refusal, id),
                 }
             }
             Err(Unread::Truncated) => truncated(),
+        }
+    }
+
+    /// A response whose bytes are passed on as they come.
+    async fn stream(&self, id: Uuid, dispatch: Option<u64>, request: Request<Incoming>) -> Reply {
+        let content_type = request.headers().get(CONTENT_TYPE).cloned();
+        let begun = self
+            .function
+            .begin(self.instance.id, id, dispatch, content_type);
+        let pieces = match begun {
+            Ok(pieces) => pieces,
+            Err(refusal) => return refused(&refusal, id),
+        };
+        let end = streamed::pass_on(request.into_body(), &pieces).await;
+        let reply = match end {
+            Err(Failure::StreamTooLarge) => too_large(STREAM_BYTES_MAX),
+            Err(Failure::CutOff) => truncated(),
+            _ => accepted(),
+        };
+        let outcome = end.map(|()| Answer::Whole(Bytes::new()));
+        match self
+            .function
+            .answer(self.instance.id, id, dispatch, outcome)
+        {
+            Ok(()) => reply,
+            Err(refusal) => refused(&refusal, id),
         }
     }
 
@@ -107,12 +144,12 @@ impl RuntimeApi {
         let dispatch = dispatch_number(request.headers());
         match read(request).await {
             Ok(body) => self.answer(id, dispatch, Err(Failure::Function(body))),
-            Err(Unread::TooLarge) => too_large(),
+            Err(Unread::TooLarge) => too_large(RESPONSE_BYTES_MAX),
             Err(Unread::Truncated) => truncated(),
         }
     }
 
-    fn answer(&self, id: Uuid, dispatch: Option<u64>, outcome: crate::call::Outcome) -> Reply {
+    fn answer(&self, id: Uuid, dispatch: Option<u64>, outcome: Outcome) -> Reply {
         match self
             .function
             .answer(self.instance.id, id, dispatch, outcome)
@@ -137,7 +174,7 @@ impl RuntimeApi {
                 );
                 accepted()
             }
-            Err(Unread::TooLarge) => too_large(),
+            Err(Unread::TooLarge) => too_large(RESPONSE_BYTES_MAX),
             Err(Unread::Truncated) => truncated(),
         }
     }
@@ -274,7 +311,7 @@ fn epoch_ms(deadline: Instant) -> u64 {
 }
 
 fn reply(status: StatusCode, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    let mut reply = Response::new(ReplyBody::from(body.into()));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
     reply
@@ -318,11 +355,20 @@ fn truncated() -> Reply {
     )
 }
 
-fn too_large() -> Reply {
-    let message = format!("more than {RESPONSE_BYTES_MAX} bytes");
+fn too_large(bytes_max: usize) -> Reply {
+    let message = format!("more than {bytes_max} bytes");
     error(
         StatusCode::PAYLOAD_TOO_LARGE,
         "RequestEntityTooLarge",
+        &message,
+    )
+}
+
+fn invalid_mode(mode: &HeaderValue) -> Reply {
+    let message = format!("the response mode {mode:?} is not \"streaming\"");
+    error(
+        StatusCode::BAD_REQUEST,
+        "InvalidFunctionResponseMode",
         &message,
     )
 }

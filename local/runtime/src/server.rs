@@ -7,11 +7,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::future::{Abortable, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use http::{Request, Response};
-use http_body_util::Full;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
@@ -23,12 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 mod crowd;
 mod pace;
+mod reply;
 
 use self::crowd::Crowd;
 use self::pace::{Pace, Paced};
-
-/// What every server here answers.
-pub(crate) type Reply = Response<Full<Bytes>>;
+pub(crate) use self::reply::{Reply, ReplyBody};
 
 /// What a server does with a request.
 pub(crate) trait Handle: Send + Sync + 'static {
@@ -151,7 +148,7 @@ impl<H: Handle> Connection<H> {
 
     fn service(
         self,
-    ) -> impl HttpService<Incoming, ResBody = Full<Bytes>, Error = Infallible, Future: Send> {
+    ) -> impl HttpService<Incoming, ResBody = ReplyBody, Error = Infallible, Future: Send> {
         service_fn(move |request| {
             let (handler, pace) = (Arc::clone(&self.handler), Arc::clone(&self.pace));
             async move {
@@ -159,8 +156,7 @@ impl<H: Handle> Connection<H> {
                     return pending().await;
                 }
                 let reply = handler.handle(request, self.peer).await;
-                pace.replying();
-                Ok::<_, Infallible>(reply)
+                Ok::<_, Infallible>(reply.map(|body| body.paced(pace)))
             }
         })
     }

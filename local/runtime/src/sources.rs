@@ -10,6 +10,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::answer::Answer;
 use crate::call::{Call, Outcome, json};
 use crate::deployment::Deployment;
 use crate::manifest::{Continuous, Schedule, Sources, Timing};
@@ -88,8 +89,7 @@ async fn run_continuous(function: Arc<Deployment>, source: Continuous, stop: Can
     let mut failure = FAILURE_MIN;
     while !stop.is_cancelled() {
         let event = call(Bytes::from_static(CONTINUOUS_EVENT));
-        let outcome = function.function().invoke(event).await;
-        let pause = match Verdict::of(&outcome) {
+        let pause = match Verdict::of(function.function().invoke(event).await) {
             Verdict::Worked => {
                 (idle, failure) = (IDLE_MIN, FAILURE_MIN);
                 continue;
@@ -128,16 +128,18 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn of(outcome: &Outcome) -> Self {
+    /// A stream cannot say that there was nothing to do.
+    fn of(outcome: Outcome) -> Self {
         #[derive(serde::Deserialize)]
-        struct Answer {
+        struct Report {
             #[serde(default)]
             idle: bool,
         }
         match outcome {
             Err(_) => Self::Failed,
-            Ok(body) => match serde_json::from_slice(body) {
-                Ok(Answer { idle: true }) => Self::Idle,
+            Ok(Answer::Stream(_)) => Self::Worked,
+            Ok(Answer::Whole(body)) => match serde_json::from_slice(&body) {
+                Ok(Report { idle: true }) => Self::Idle,
                 _ => Self::Worked,
             },
         }

@@ -1,8 +1,8 @@
 //! One function: its instances with their parked polls, its waiting and its running calls.
 
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::{Entry, OccupiedEntry};
 use std::collections::{BTreeMap, HashMap};
-use std::mem::take;
+use std::mem::{replace, take};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
@@ -12,6 +12,7 @@ use super::instance::{Instance, Poll};
 use super::queue::{Queue, Waiting};
 use super::scaling::{Bounds, Scaling};
 use super::{Delivery, InstanceId, Limits, Phase, Refusal};
+use crate::answer::{Answer, End, Stream};
 use crate::call::{Failure, Finished, Outcome};
 
 /// Starts in a row that ended before a first poll, after which the next is not waited for.
@@ -24,16 +25,31 @@ struct Running {
     submitted: Instant,
     dispatched: Instant,
     deadline: Instant,
-    finished: oneshot::Sender<Finished>,
+    caller: Caller,
+}
+
+/// Who waits for a running call.
+#[derive(Debug)]
+enum Caller {
+    /// For its answer.
+    Answer(oneshot::Sender<Finished>),
+    /// For the end of its streamed answer.
+    End(oneshot::Sender<End>),
 }
 
 impl Running {
     fn end(self, outcome: Outcome) {
-        let dispatched = Some(self.dispatched);
-        let _caller_is_gone = self.finished.send(Finished {
-            outcome,
-            dispatched,
-        });
+        let _caller_is_gone = match self.caller {
+            Caller::Answer(caller) => {
+                let dispatched = Some(self.dispatched);
+                let finished = Finished {
+                    outcome,
+                    dispatched,
+                };
+                caller.send(finished).is_ok()
+            }
+            Caller::End(caller) => caller.send(outcome.map(drop)).is_ok(),
+        };
     }
 }
 
@@ -67,7 +83,7 @@ impl Lane {
         self.queue.len()
     }
 
-    pub(super) fn running(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.running.len()
     }
 
@@ -133,7 +149,7 @@ impl Lane {
                     submitted: waiting.since,
                     dispatched: now,
                     deadline,
-                    finished: waiting.finished,
+                    caller: Caller::Answer(waiting.finished),
                 };
                 self.running.insert(id, running);
                 if let Some(instance) = self.instances.get_mut(&instance) {
@@ -258,9 +274,13 @@ impl Lane {
         if let Some(instance) = self.instances.get_mut(&id) {
             instance.ended_a_call(now);
         }
+        // What has not been seen has not been answered either.
+        let Caller::Answer(finished) = running.caller else {
+            return;
+        };
         let waiting = Waiting {
             call: delivery.call,
-            finished: running.finished,
+            finished,
             since: running.submitted,
         };
         self.queue.push_first(waiting, now);
@@ -274,12 +294,57 @@ impl Lane {
         outcome: Outcome,
         now: Instant,
     ) -> Result<(), Refusal> {
+        let running = self.running(instance, id, dispatch, now)?.remove();
+        self.scaling
+            .answered(now.duration_since(running.dispatched));
         if let Some(instance) = self.instances.get_mut(&instance) {
-            instance.is_heard(now);
+            instance.ended_a_call(now);
+        }
+        running.end(outcome);
+        Ok(())
+    }
+
+    /// The answer begins, and its caller gets the rest from `answer`; the call runs on. `end` is told
+    /// how it ends.
+    pub(super) fn begin(
+        &mut self,
+        instance: InstanceId,
+        id: Uuid,
+        dispatch: Option<u64>,
+        (answer, end): (Stream, oneshot::Sender<End>),
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let mut entry = self.running(instance, id, dispatch, now)?;
+        let running = entry.get_mut();
+        if matches!(running.caller, Caller::End(_)) {
+            return Err(Refusal::Unknown);
+        }
+        let caller = replace(&mut running.caller, Caller::End(end));
+        if let Caller::Answer(caller) = caller {
+            let dispatched = Some(running.dispatched);
+            let outcome = Ok(Answer::Stream(answer));
+            let _caller_is_gone = caller.send(Finished {
+                outcome,
+                dispatched,
+            });
+        }
+        Ok(())
+    }
+
+    /// The running call that an instance speaks of.
+    fn running(
+        &mut self,
+        instance: InstanceId,
+        id: Uuid,
+        dispatch: Option<u64>,
+        now: Instant,
+    ) -> Result<OccupiedEntry<'_, Uuid, Running>, Refusal> {
+        let mut known = self.instances.get_mut(&instance);
+        if let Some(known) = &mut known {
+            known.is_heard(now);
         }
         let Entry::Occupied(entry) = self.running.entry(id) else {
-            let instance = self.instances.get_mut(&instance);
-            let expired = instance.is_some_and(|it| it.take_expired(id));
+            let expired = known.is_some_and(|it| it.take_expired(id));
             return Err(if expired {
                 Refusal::Expired
             } else {
@@ -289,16 +354,10 @@ impl Lane {
         let running = entry.get();
         let stale = dispatch.is_some_and(|number| number != running.dispatch);
         if stale || running.instance != instance {
-            return Err(Refusal::Unknown);
+            Err(Refusal::Unknown)
+        } else {
+            Ok(entry)
         }
-        let running = entry.remove();
-        self.scaling
-            .answered(now.duration_since(running.dispatched));
-        if let Some(instance) = self.instances.get_mut(&instance) {
-            instance.ended_a_call(now);
-        }
-        running.end(outcome);
-        Ok(())
     }
 
     pub(super) fn bounds(&mut self) -> &mut Bounds {
@@ -343,7 +402,7 @@ impl Lane {
 
     /// Whether as many calls wait and run as the function may have.
     pub(super) fn is_reserved_for_others(&self) -> bool {
-        let calls = self.queued() + self.running();
+        let calls = self.queued() + self.in_flight();
         self.limits.reserved.is_some_and(|most| calls >= most)
     }
 

@@ -3,8 +3,10 @@ use http::HeaderValue;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
+use crate::answer::{self, Answer};
 
 mod overload;
+mod streams;
 mod stuck;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,7 +49,18 @@ fn call() -> Call {
     )
 }
 
-const ONE: Outcome = Ok(Bytes::from_static(b"1"));
+fn one() -> Answer {
+    Answer::Whole(Bytes::from_static(b"1"))
+}
+
+/// What came out at once.
+fn whole(finished: &Finished) -> Result<Bytes, Failure> {
+    match &finished.outcome {
+        Ok(Answer::Whole(bytes)) => Ok(bytes.clone()),
+        Ok(Answer::Stream(_)) => panic!("no stream was begun"),
+        Err(failure) => Err(failure.clone()),
+    }
+}
 
 #[test]
 fn call_goes_to_the_parked_poll_and_its_answer_to_the_caller() {
@@ -62,12 +75,12 @@ fn call_goes_to_the_parked_poll_and_its_answer_to_the_caller() {
     assert_eq!(dispatcher.running(F), 1);
 
     assert_eq!(
-        dispatcher.answer(F, 1, call.id, Some(delivery.dispatch), ONE, now),
+        dispatcher.answer(F, 1, call.id, Some(delivery.dispatch), Ok(one()), now),
         Ok(())
     );
     let finished = finished.try_recv().expect("finished");
-    assert_eq!(finished.outcome, ONE);
     assert_eq!(finished.dispatched, Some(now));
+    assert_eq!(whole(&finished), Ok("1".into()));
     assert_eq!(dispatcher.running(F), 0);
 }
 
@@ -129,7 +142,7 @@ fn call_that_waits_too_long_is_shed() {
     assert_eq!(finished.try_recv().expect_err("waits"), TryRecvError::Empty);
     dispatcher.sweep(now + 2 * SECOND);
     let finished = finished.try_recv().expect("shed");
-    assert_eq!(finished.outcome, Err(Failure::QueueWait));
+    assert_eq!(whole(&finished), Err(Failure::QueueWait));
     assert_eq!(finished.dispatched, None);
     assert_eq!(dispatcher.queued(F), 0);
 }
@@ -155,7 +168,7 @@ fn call_dispatched_from_the_queue_has_its_whole_timeout() {
     assert_eq!(finished.try_recv().expect_err("runs"), TryRecvError::Empty);
     assert_eq!(dispatcher.sweep(now + 6 * SECOND), [(F, 1)]);
     let finished = finished.try_recv().expect("timed out");
-    assert_eq!(finished.outcome, Err(Failure::TimedOut(5 * SECOND)));
+    assert_eq!(whole(&finished), Err(Failure::TimedOut(5 * SECOND)));
     assert_eq!(finished.dispatched, Some(now + SECOND));
 }
 
@@ -169,11 +182,11 @@ fn answer_after_the_timeout_is_expired_once_then_unknown() {
     assert_eq!(dispatcher.sweep(now + 5 * SECOND), [(F, 1)]);
     assert_eq!(dispatcher.instance(F, 1), Some((Phase::Ready, 0)));
     assert_eq!(
-        dispatcher.answer(F, 1, call.id, None, ONE, now),
+        dispatcher.answer(F, 1, call.id, None, Ok(one()), now),
         Err(Refusal::Expired)
     );
     assert_eq!(
-        dispatcher.answer(F, 1, call.id, None, ONE, now),
+        dispatcher.answer(F, 1, call.id, None, Ok(one()), now),
         Err(Refusal::Unknown)
     );
 }
@@ -187,16 +200,19 @@ fn second_foreign_and_stale_answers_are_unknown() {
     let call = call();
     let _pending = dispatcher.submit(F, call.clone(), now).expect("dispatched");
     assert_eq!(
-        dispatcher.answer(F, 2, call.id, None, ONE, now),
+        dispatcher.answer(F, 2, call.id, None, Ok(one()), now),
         Err(Refusal::Unknown)
     );
     assert_eq!(
-        dispatcher.answer(F, 1, call.id, Some(0), ONE, now),
+        dispatcher.answer(F, 1, call.id, Some(0), Ok(one()), now),
         Err(Refusal::Unknown)
     );
-    assert_eq!(dispatcher.answer(F, 1, call.id, None, ONE, now), Ok(()));
     assert_eq!(
-        dispatcher.answer(F, 1, call.id, None, ONE, now),
+        dispatcher.answer(F, 1, call.id, None, Ok(one()), now),
+        Ok(())
+    );
+    assert_eq!(
+        dispatcher.answer(F, 1, call.id, None, Ok(one()), now),
         Err(Refusal::Unknown)
     );
 }
@@ -214,7 +230,7 @@ fn lost_instance_fails_its_own_calls_only() {
     ];
     let exited = Failure::Exited("gone".to_owned());
     dispatcher.remove(F, 1, &exited, now);
-    assert_eq!(pending[0].try_recv().expect("failed").outcome, Err(exited));
+    assert_eq!(whole(&pending[0].try_recv().expect("failed")), Err(exited));
     assert_eq!(
         pending[1].try_recv().expect_err("runs"),
         TryRecvError::Empty
@@ -315,7 +331,10 @@ fn sequential_instance_may_not_poll_while_it_runs_a_call() {
     let call = call();
     let _pending = dispatcher.submit(F, call.clone(), now).expect("dispatched");
     assert_eq!(dispatcher.park(F, 1, now).expect_err("busy"), Refusal::Busy);
-    assert_eq!(dispatcher.answer(F, 1, call.id, None, ONE, now), Ok(()));
+    assert_eq!(
+        dispatcher.answer(F, 1, call.id, None, Ok(one()), now),
+        Ok(())
+    );
     assert!(dispatcher.park(F, 1, now).is_ok());
 }
 
@@ -336,5 +355,8 @@ fn abandoned_call_leaves_the_queue_but_runs_on_once_dispatched() {
         .expect("dispatched");
     drop(pending);
     assert!(dispatcher.abandon(F, running.id));
-    assert_eq!(dispatcher.answer(F, 1, running.id, None, ONE, now), Ok(()));
+    assert_eq!(
+        dispatcher.answer(F, 1, running.id, None, Ok(one()), now),
+        Ok(())
+    );
 }

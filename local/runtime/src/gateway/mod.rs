@@ -5,6 +5,7 @@ mod event;
 mod holding;
 mod refusal;
 mod response;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,13 +14,14 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 
 use self::body::Bodies;
 use self::event::Matched;
 use self::holding::Holding;
 use self::refusal::{Refusal, Refusals};
+use self::stream::Unusable;
+use crate::answer::Answer;
 use crate::call::{Call, new_id};
 use crate::deployment::Deployment;
 use crate::function::{Function, locked};
@@ -132,19 +134,26 @@ impl Gateway {
         let outcome = function.invoke(Call { id, payload, trace }).await;
         let answer = outcome.map_err(Refusal::Failure)?;
         deployment.answered();
-        response_of(&function, &answer)
+        response_of(&function, answer).await
     }
 }
 
-fn response_of(function: &Function, answer: &Bytes) -> Result<Reply, Refusal> {
-    response::map(answer).map_err(|reason| {
-        let function_name = &function.config.name;
-        tracing::warn!(
-            function = function_name,
-            "the answer is no response: {reason}"
-        );
-        function.metrics.bad_response();
-        Refusal::BadResponse
+async fn response_of(function: &Function, answer: Answer) -> Result<Reply, Refusal> {
+    let mapped = match answer {
+        Answer::Whole(bytes) => response::map(&bytes).map_err(Unusable::Invalid),
+        Answer::Stream(stream) => stream::map(stream).await,
+    };
+    mapped.map_err(|unusable| match unusable {
+        Unusable::Failed(failure) => Refusal::Failure(failure),
+        Unusable::Invalid(reason) => {
+            let function_name = &function.config.name;
+            tracing::warn!(
+                function = function_name,
+                "the answer is no response: {reason}"
+            );
+            function.metrics.bad_response();
+            Refusal::BadResponse
+        }
     })
 }
 
@@ -166,7 +175,7 @@ impl Handle for Gateway {
 }
 
 fn static_reply(content: Bytes, content_type: HeaderValue) -> Reply {
-    let mut reply = Response::new(Full::new(content));
+    let mut reply = Response::new(content.into());
     reply.headers_mut().insert(CONTENT_TYPE, content_type);
     reply
 }

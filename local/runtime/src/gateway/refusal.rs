@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
 
 use crate::call::{Failure, json};
@@ -152,7 +151,10 @@ fn describe_failure(failure: &Failure) -> Description<'static> {
         Failure::Function(_) => unavailable("the function failed"),
         Failure::TimedOut(_) => unavailable("the function took too long"),
         Failure::Exited(_) => unavailable("the function's process ended"),
-        Failure::ResponseTooLarge => unavailable("the function's response is too large"),
+        Failure::ResponseTooLarge | Failure::StreamTooLarge => {
+            unavailable("the function's response is too large")
+        }
+        Failure::CutOff => unavailable("the function broke its response off"),
         Failure::Draining => unavailable("the server is stopping"),
         Failure::NoInstance => unavailable("the function does not start"),
         Failure::Reserved => overloaded("the function has as many requests as it may have"),
@@ -210,7 +212,7 @@ fn http_api(refusal: &Refusal) -> Reply {
 }
 
 fn body(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(body.into());
     *reply.status_mut() = status;
     reply
         .headers_mut()

@@ -10,11 +10,10 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Response, StatusCode};
-use http_body_util::Full;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::server::Reply;
+use crate::server::{Reply, ReplyBody};
 
 /// Headers that belong to the connection, which is the runtime's.
 const CONNECTION_HEADERS: [HeaderName; 4] =
@@ -37,12 +36,13 @@ struct Answer<'a> {
 
 /// Text that is copied only where it has escapes.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Header names and values, in order.
-struct Headers<'a>(Vec<(Text<'a>, HeaderText<'a>)>);
+#[derive(Default)]
+pub(super) struct Headers<'a>(Vec<(Text<'a>, HeaderText<'a>)>);
 
-/// A header's value: text, or a number or a truth value written as one.
+/// A header's value: text, or a number or a truth value written as one, or several texts.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum HeaderText<'a> {
@@ -50,6 +50,8 @@ enum HeaderText<'a> {
     Text(Cow<'a, str>),
     Number(serde_json::Number),
     Bool(bool),
+    #[serde(borrow)]
+    Several(Vec<Text<'a>>),
 }
 
 /// The HTTP response that `answer` describes: an object with `statusCode` says it all; any other
@@ -65,10 +67,7 @@ pub(super) fn map(answer: &Bytes) -> Result<Reply, String> {
 }
 
 fn full_response(answer: Answer<'_>) -> Result<Reply, String> {
-    let status = StatusCode::from_u16(answer.status_code)
-        .ok()
-        .filter(|status| !status.is_informational())
-        .ok_or_else(|| format!("statusCode {} is none", answer.status_code))?;
+    let head = head(answer.status_code, answer.headers, answer.cookies)?;
     let body = answer.body.map_or(Cow::Borrowed(""), |text| text.0);
     let body = if answer.is_base64_encoded == Some(true) {
         STANDARD
@@ -79,21 +78,39 @@ fn full_response(answer: Answer<'_>) -> Result<Reply, String> {
         Bytes::from(body.into_owned())
     };
     let has_body = !body.is_empty();
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
+    let mut response = head.map(|()| ReplyBody::from(body));
     let headers = response.headers_mut();
-    for (name, value) in answer.headers.into_iter().flat_map(|headers| headers.0) {
-        insert(headers, &name.0, &value)?;
-    }
-    for cookie in answer.cookies.into_iter().flatten() {
-        let value = HeaderValue::from_str(&cookie.0).map_err(|_| "a cookie is not valid")?;
-        headers.append(SET_COOKIE, value);
-    }
     if has_body && !headers.contains_key(CONTENT_TYPE) {
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
+    }
+    Ok(response)
+}
+
+/// A response without a body.
+///
+/// # Errors
+/// What is wrong with the parts.
+pub(super) fn head(
+    status: u16,
+    headers: Option<Headers<'_>>,
+    cookies: Option<Vec<Text<'_>>>,
+) -> Result<Response<()>, String> {
+    let status = StatusCode::from_u16(status)
+        .ok()
+        .filter(|status| !status.is_informational())
+        .ok_or_else(|| format!("statusCode {status} is none"))?;
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let map = response.headers_mut();
+    for (name, value) in headers.into_iter().flat_map(|headers| headers.0) {
+        insert(map, &name.0, &value)?;
+    }
+    for cookie in cookies.into_iter().flatten() {
+        let value = HeaderValue::from_str(&cookie.0).map_err(|_| "a cookie is not valid")?;
+        map.append(SET_COOKIE, value);
     }
     Ok(response)
 }
@@ -104,13 +121,17 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &HeaderText<'_>) -> Result
     if CONNECTION_HEADERS.contains(&name) {
         return Ok(());
     }
-    let value = match value {
-        HeaderText::Text(text) => HeaderValue::from_str(text),
-        HeaderText::Number(number) => HeaderValue::from_str(&number.to_string()),
-        HeaderText::Bool(bool) => HeaderValue::from_str(&bool.to_string()),
+    let mut append = |text: &str| {
+        let value = HeaderValue::from_str(text).map_err(|_| invalid())?;
+        headers.append(&name, value);
+        Ok(())
     };
-    headers.append(name, value.map_err(|_| invalid())?);
-    Ok(())
+    match value {
+        HeaderText::Text(text) => append(text),
+        HeaderText::Number(number) => append(&number.to_string()),
+        HeaderText::Bool(bool) => append(&bool.to_string()),
+        HeaderText::Several(texts) => texts.iter().try_for_each(|text| append(&text.0)),
+    }
 }
 
 /// A JSON text without `statusCode`; `None` if it is no JSON or has an unusable `statusCode`.
@@ -130,11 +151,23 @@ fn plain_response(answer: &Bytes) -> Option<Reply> {
     ) {
         return None;
     }
-    let mut response = Response::new(Full::new(answer.clone()));
+    let mut response = Response::new(ReplyBody::from(answer.clone()));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Some(response)
+}
+
+impl Headers<'_> {
+    /// The `content-length` that the function gives.
+    pub(super) fn content_length(&self) -> Option<HeaderValue> {
+        let found = self.0.iter().find(|(name, _)| CONTENT_LENGTH == *name.0);
+        match &found?.1 {
+            HeaderText::Text(text) => HeaderValue::from_str(text).ok(),
+            HeaderText::Number(number) => HeaderValue::from_str(&number.to_string()).ok(),
+            HeaderText::Bool(_) | HeaderText::Several(_) => None,
+        }
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Headers<'a> {
@@ -184,7 +217,7 @@ mod tests {
     async fn status_headers_cookies_and_body_are_passed_on() {
         let (status, headers, body) = mapped(
             r#"{"statusCode":201,"headers":{"content-type":"application/json","x-n":7,
-                "x-b":true,"content-length":"999","connection":"close"},
+                "x-b":true,"x-m":["1","2"],"content-length":"999","connection":"close"},
                 "multiValueHeaders":{},"cookies":["a=1; Path=/","b=2"],
                 "body":"{\"a\":\"\u00e9\"}","isBase64Encoded":false}"#,
         )
@@ -194,6 +227,8 @@ mod tests {
             pair("content-type", "application/json"),
             pair("x-n", "7"),
             pair("x-b", "true"),
+            pair("x-m", "1"),
+            pair("x-m", "2"),
             pair("set-cookie", "a=1; Path=/"),
             pair("set-cookie", "b=2"),
         ];

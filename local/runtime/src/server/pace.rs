@@ -53,6 +53,13 @@ impl Pace {
         self.enter(REPLYING);
     }
 
+    /// The reply so far is on its way; what is left of it is not there yet.
+    pub(super) fn streaming(&self) {
+        if !self.is(CLOSING) {
+            self.enter(WORKING);
+        }
+    }
+
     fn flushed(&self) {
         if self.is(REPLYING) {
             self.enter(IDLE);
@@ -204,6 +211,21 @@ mod tests {
         assert_bound(&pace, Some(IDLE_MAX));
         pace.received();
         assert_bound(&pace, Some(HEAD_MAX));
+    }
+
+    #[test]
+    fn pieces_of_a_stream_are_the_clients_to_take_and_the_time_between_is_not() {
+        let pace = Pace::new();
+        assert!(pace.working());
+        pace.replying();
+        assert_bound(&pace, Some(REPLY_MAX));
+        pace.streaming();
+        pace.flushed();
+        assert_bound(&pace, None);
+        pace.replying();
+        assert_bound(&pace, Some(REPLY_MAX));
+        pace.flushed();
+        assert_bound(&pace, Some(IDLE_MAX));
     }
 
     #[test]

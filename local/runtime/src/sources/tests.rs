@@ -10,8 +10,12 @@ use crate::instance::Instance;
 use crate::manifest::{Declaration, Manifest};
 use crate::metrics::Registry;
 
-const IDLE: Outcome = Ok(Bytes::from_static(br#"{"idle":true}"#));
-const WORKED: Outcome = Ok(Bytes::from_static(b"null"));
+const IDLE: &str = r#"{"idle":true}"#;
+const WORKED: &str = "null";
+
+fn answered(text: &'static str) -> Answer {
+    Answer::Whole(Bytes::from_static(text.as_bytes()))
+}
 
 /// A continuous function with one instance, played by the test.
 struct Played {
@@ -65,7 +69,7 @@ async fn pause_after_idle_answers_doubles_up_to_the_longest() {
     let played = Played::start();
     let mut times = Vec::new();
     for _ in 0..6 {
-        times.push(played.answer(IDLE, |_| {}).await);
+        times.push(played.answer(Ok(answered(IDLE)), |_| {}).await);
     }
     assert_eq!(times, [0, 5, 15, 35, 55, 75]);
 }
@@ -74,21 +78,27 @@ async fn pause_after_idle_answers_doubles_up_to_the_longest() {
 async fn work_is_followed_by_the_next_invocation_at_once() {
     let played = Played::start();
     for _ in 0..3 {
-        assert_eq!(played.answer(WORKED, |_| {}).await, 0);
+        assert_eq!(played.answer(Ok(answered(WORKED)), |_| {}).await, 0);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn wake_while_running_starts_another_invocation_though_the_answer_is_idle() {
     let played = Played::start();
-    played.answer(IDLE, |_| {}).await;
+    played.answer(Ok(answered(IDLE)), |_| {}).await;
     let second = played
-        .answer(IDLE, |deployment| deployment.wake.notify_one())
+        .answer(Ok(answered(IDLE)), |deployment| {
+            deployment.wake.notify_one();
+        })
         .await;
     assert_eq!(second, 5);
-    assert_eq!(played.answer(IDLE, |_| {}).await, 5, "at once");
     assert_eq!(
-        played.answer(IDLE, |_| {}).await,
+        played.answer(Ok(answered(IDLE)), |_| {}).await,
+        5,
+        "at once"
+    );
+    assert_eq!(
+        played.answer(Ok(answered(IDLE)), |_| {}).await,
         10,
         "and the pauses begin anew"
     );
@@ -107,12 +117,12 @@ async fn failures_are_retried_ever_more_slowly() {
 
 #[test]
 fn only_an_idle_answer_is_idle() {
-    let verdict = |body: &'static str| Verdict::of(&Ok(Bytes::from_static(body.as_bytes())));
+    let verdict = |body| Verdict::of(Ok(answered(body)));
     assert_eq!(verdict(r#"{"idle":true,"sent":0}"#), Verdict::Idle);
     assert_eq!(verdict(r#"{"idle":false}"#), Verdict::Worked);
     assert_eq!(verdict(r#"{"sent":3}"#), Verdict::Worked);
     assert_eq!(verdict("null"), Verdict::Worked);
-    assert_eq!(Verdict::of(&Err(Failure::QueueFull)), Verdict::Failed);
+    assert_eq!(Verdict::of(Err(Failure::QueueFull)), Verdict::Failed);
 }
 
 #[tokio::test]

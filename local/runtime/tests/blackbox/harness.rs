@@ -209,7 +209,8 @@ fn write_manifest(folder: &TempDir, manifest: &str) -> PathBuf {
     let quoted = |name| format!("{:?}", example(name).display().to_string());
     let text = manifest
         .replace("ECHO", &quoted("echo"))
-        .replace("PUPPET", &quoted("puppet"));
+        .replace("PUPPET", &quoted("puppet"))
+        .replace("STREAMER", &quoted("streamer"));
     let file = folder.path().join("functions.toml");
     std::fs::write(&file, text).unwrap();
     file
@@ -310,9 +311,12 @@ impl Puppeteer {
 impl Invocation {
     /// Ends the invocation with `answer`: JSON, `fail` or `exit`.
     pub(crate) async fn answer(mut self, answer: &str) {
-        self.control
-            .write_all(format!("{answer}\n").as_bytes())
-            .await
-            .unwrap();
+        self.say(answer).await;
+    }
+
+    /// Tells the function one line.
+    pub(crate) async fn say(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        self.control.write_all(line.as_bytes()).await.unwrap();
     }
 }

@@ -18,3 +18,4 @@ mod reload;
 mod runtime_api;
 mod scaling;
 mod sources;
+mod streaming;

@@ -8,6 +8,7 @@ use tokio::sync::oneshot::Receiver;
 use uuid::Uuid;
 
 use super::*;
+use crate::answer::Answer;
 use crate::call::{Call, Failure, Finished};
 use crate::dispatch::{Delivery, Dispatcher, FunctionId, Limits};
 use crate::manifest::Priority;
@@ -199,7 +200,7 @@ impl World {
                 }
             }
             Event::Answered(id, call) => {
-                let answer = Ok(Bytes::new());
+                let answer = Ok(Answer::Whole(Bytes::new()));
                 let answered = self
                     .dispatcher
                     .answer(self.function, id, call, None, answer, now);

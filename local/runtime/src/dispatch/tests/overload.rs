@@ -58,7 +58,7 @@ impl Host {
         let id = delivery.call.id;
         let answered = self
             .dispatcher
-            .answer(*function, 1, id, None, ONE, self.now);
+            .answer(*function, 1, id, None, Ok(one()), self.now);
         assert_eq!(answered, Ok(()));
         self.park(*function);
     }
@@ -169,7 +169,7 @@ fn overload_is_served_at_full_rate_with_short_waits_and_is_over_at_once() {
             continue;
         };
         let Some(dispatched) = finished.dispatched else {
-            assert_eq!(finished.outcome, Err(Failure::QueueWait));
+            assert_eq!(whole(&finished), Err(Failure::QueueWait));
             continue;
         };
         served += 1;
@@ -204,7 +204,7 @@ fn burst_may_wait_longer_than_a_standing_queue() {
     assert!(waiting.try_recv().is_err(), "the queue is new");
     dispatcher.sweep(now + SECOND);
     let finished = waiting.try_recv().expect("shed");
-    assert_eq!(finished.outcome, Err(Failure::QueueWait));
+    assert_eq!(whole(&finished), Err(Failure::QueueWait));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn calls_wait_for_a_restart_only_if_it_comes_in_time() {
     let mut late = dispatcher.submit(F, call(), now + SECOND).expect("queued");
     dispatcher.restarts_at(F, 2, now + 2500 * MS);
     assert_eq!(
-        early.try_recv().expect("failed").outcome,
+        whole(&early.try_recv().expect("failed")),
         Err(Failure::NoInstance)
     );
     assert!(late.try_recv().is_err(), "it may wait until 3 s");
@@ -313,7 +313,7 @@ fn nothing_waits_for_a_function_that_never_starts() {
         dispatcher.add(F, instance + 1, now);
     }
     assert_eq!(
-        waiting.try_recv().expect("failed").outcome,
+        whole(&waiting.try_recv().expect("failed")),
         Err(Failure::NoInstance)
     );
     let refused = dispatcher.submit(F, call(), now);

@@ -14,7 +14,7 @@ fn start(dispatcher: &mut Dispatcher, at: Instant) -> Delivery {
 
 fn answer(dispatcher: &mut Dispatcher, delivery: &Delivery, at: Instant) -> Result<(), Refusal> {
     let (id, dispatch) = (delivery.call.id, Some(delivery.dispatch));
-    dispatcher.answer(F, 1, id, dispatch, ONE, at)
+    dispatcher.answer(F, 1, id, dispatch, Ok(one()), at)
 }
 
 #[test]
