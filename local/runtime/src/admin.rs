@@ -1,10 +1,12 @@
 //! What an operator sees and steers: `GET /metrics`, `/functions` and `/targets`, `POST
-//! /functions/NAME/scale` and `/reload`.
+//! /functions/NAME/scale` and so on, and `/reload`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -12,12 +14,15 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 
 use crate::call::json;
-use crate::deployment::Deployment;
+use crate::deployment::{Deployment, Terms};
 use crate::function::{Function, InstanceView};
 use crate::manifest::INSTANCES_MAX;
 use crate::metrics::Registry;
-use crate::platform::Platform;
+use crate::platform::{Deployed, Platform};
 use crate::server::{Handle, Reply};
+
+/// Failed calls of a hundred that a canary may have, if nobody says otherwise.
+const ERRORS_MAX: u32 = 5;
 
 /// Answers the admin address.
 pub(crate) struct Admin {
@@ -83,37 +88,55 @@ impl Admin {
         functions.iter().map(view).collect()
     }
 
-    /// Changes how many instances a function has: `min` and `max` of the query, either or both.
-    fn scale(&self, name: &str, query: &str) -> Result<FunctionView, (StatusCode, String)> {
-        let unknown = || {
-            (
-                StatusCode::NOT_FOUND,
-                format!("there is no function {name}"),
-            )
-        };
-        let deployment = self.platform.fleet.get(name).ok_or_else(unknown)?;
-        let function = deployment.function();
-        let invalid = |message| (StatusCode::BAD_REQUEST, message);
-        let (mut min, mut max) = function.bounds();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            let bound = match &*key {
-                "min" => &mut min,
-                "max" => &mut max,
-                other => return Err(invalid(format!("{other} is neither min nor max"))),
-            };
-            let number = value.parse().ok();
-            *bound = number
-                .filter(|number| *number <= INSTANCES_MAX as usize)
-                .ok_or_else(|| invalid(format!("{key} must be 0 to {INSTANCES_MAX}")))?;
+    /// `POST /functions/NAME/ORDER`.
+    async fn order(&self, deployment: &Deployment, order: &str, query: &str) -> Answered {
+        match order {
+            "scale" => {
+                scale(&deployment.current(), query)?;
+                Ok(json(&view(deployment, &self.platform.fleet.versions())))
+            }
+            "rollout" => {
+                let terms = terms(query)?;
+                let deployed = self.platform.rollout(deployment, terms).await;
+                deployed.map(|it| json(&it)).map_err(conflict)
+            }
+            "promote" => {
+                let version = deployment.promote();
+                let version = version.ok_or_else(|| conflict(anyhow!("there is no canary")))?;
+                tracing::info!(function = deployment.name, version, "promoted");
+                Ok(json(&Deployed {
+                    version,
+                    share: 100,
+                }))
+            }
+            "rollback" => {
+                let deployed = self.platform.rollback(deployment).await;
+                deployed.map(|it| json(&it)).map_err(conflict)
+            }
+            _ => Err(not_found()),
         }
-        if min > max || max == 0 {
-            return Err(invalid(format!(
-                "min {min} and max {max}: max must be at least 1 and not below min"
-            )));
+    }
+
+    async fn answer(&self, method: &Method, path: &[&str], query: &str) -> Answered {
+        let fleet = &self.platform.fleet;
+        match (method, path) {
+            (&Method::GET, ["functions"]) => Ok(json(&self.functions())),
+            (&Method::GET, ["targets"]) => Ok(json(&self.targets())),
+            (&Method::POST, ["reload"]) => {
+                let change = self.platform.reload().await;
+                change.map(|it| json(&it)).map_err(conflict)
+            }
+            (_, ["functions", name, action]) => {
+                let unknown = format!("there is no function {name}");
+                let deployment = fleet.get(name).ok_or((StatusCode::NOT_FOUND, unknown))?;
+                match (method, *action) {
+                    (&Method::GET, "history") => Ok(json(&deployment.history())),
+                    (&Method::POST, order) => self.order(&deployment, order, query).await,
+                    _ => Err(not_found()),
+                }
+            }
+            _ => Err(not_found()),
         }
-        tracing::info!(function = name, min, max, "scaled");
-        function.set_bounds(min, max);
-        Ok(view(&deployment, &self.platform.fleet.versions()))
     }
 
     fn targets(&self) -> Vec<ScrapeTarget> {
@@ -138,32 +161,92 @@ impl Admin {
 
 impl Handle for Admin {
     async fn handle(&self, request: Request<Incoming>, _: SocketAddr) -> Reply {
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/metrics") => reply("text/plain; version=0.0.4", self.metrics().into()),
-            (&Method::GET, "/functions") => reply("application/json", json(&self.functions())),
-            (&Method::GET, "/targets") => reply("application/json", json(&self.targets())),
-            (&Method::POST, "/reload") => match self.platform.reload().await {
-                Ok(change) => reply("application/json", json(&change)),
-                Err(error) => refusal(StatusCode::CONFLICT, &format!("{error:#}")),
-            },
-            (&Method::POST, path) if let Some(name) = scaled(path) => {
-                match self.scale(name, request.uri().query().unwrap_or_default()) {
-                    Ok(view) => reply("application/json", json(&view)),
-                    Err((status, message)) => refusal(status, &message),
-                }
+        let path = request.uri().path();
+        if request.method() == Method::GET && path == "/metrics" {
+            return reply("text/plain; version=0.0.4", self.metrics().into());
+        }
+        let path: Vec<&str> = path.split('/').skip(1).collect();
+        let query = request.uri().query().unwrap_or_default();
+        match self.answer(request.method(), &path, query).await {
+            Ok(body) => reply("application/json", body),
+            Err((status, message)) => {
+                let body = json(&serde_json::json!({ "message": message }));
+                let mut reply = reply("application/json", body);
+                *reply.status_mut() = status;
+                reply
             }
-            _ => refusal(StatusCode::NOT_FOUND, "Not Found"),
         }
     }
 }
 
-/// The function that `POST /functions/NAME/scale` names.
-fn scaled(path: &str) -> Option<&str> {
-    path.strip_prefix("/functions/")?.strip_suffix("/scale")
+/// A JSON text, or the status and the message of a refusal.
+type Answered = Result<Bytes, Refused>;
+type Refused = (StatusCode, String);
+
+fn not_found() -> Refused {
+    (StatusCode::NOT_FOUND, "Not Found".to_owned())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn conflict(error: anyhow::Error) -> Refused {
+    (StatusCode::CONFLICT, format!("{error:#}"))
+}
+
+/// Changes how many instances a function has: `min` and `max`, either or both.
+fn scale(function: &Function, query: &str) -> Result<(), Refused> {
+    let bounds = 0..=INSTANCES_MAX as usize;
+    let [min, max] = numbers(query, &[("min", bounds.clone()), ("max", bounds)])?;
+    let (min_now, max_now) = function.bounds();
+    let (min, max) = (min.unwrap_or(min_now), max.unwrap_or(max_now));
+    if min > max || max == 0 {
+        let message = format!("min {min} and max {max}: max must be at least 1 and not below min");
+        return Err((StatusCode::BAD_REQUEST, message));
+    }
+    tracing::info!(function = function.config.name, min, max, "scaled");
+    function.set_bounds(min, max);
+    Ok(())
+}
+
+/// The terms of a canary: `canary`, its share, and `errors_max`, both of a hundred calls. Without
+/// `canary` there are none.
+fn terms(query: &str) -> Result<Option<Terms>, Refused> {
+    let names = &[("canary", 1..=99), ("errors_max", 0..=100)];
+    let [share, errors_max] = numbers(query, names)?;
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    match (share, errors_max) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => {
+            let message = "errors_max belongs to a canary".to_owned();
+            Err((StatusCode::BAD_REQUEST, message))
+        }
+        (Some(share), errors_max) => Ok(Some(Terms {
+            share: number(share),
+            errors_max: errors_max.map_or(ERRORS_MAX, number),
+        })),
+    }
+}
+
+/// The numbers of a query, in the order of `names`, each with its bounds.
+fn numbers<const N: usize>(
+    query: &str,
+    names: &[(&str, RangeInclusive<usize>); N],
+) -> Result<[Option<usize>; N], Refused> {
+    let mut found = [None; N];
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        let place = names.iter().position(|(name, _)| *name == key);
+        let invalid = |message| (StatusCode::BAD_REQUEST, message);
+        let place = place.ok_or_else(|| invalid(format!("unknown parameter {key}")))?;
+        let bounds = &names[place].1;
+        let number = value.parse().ok().filter(|number| bounds.contains(number));
+        let (least, most) = (bounds.start(), bounds.end());
+        let outside = || invalid(format!("{key} must be {least} to {most}"));
+        found[place] = Some(number.ok_or_else(outside)?);
+    }
+    Ok(found)
 }
 
 fn view(deployment: &Deployment, versions: &[Arc<Function>]) -> FunctionView {
-    let (min_instances, max_instances) = deployment.function().bounds();
+    let (min_instances, max_instances) = deployment.current().bounds();
     let own = || {
         let versions = versions.iter();
         versions.filter(|it| it.config.name == deployment.name)
@@ -177,13 +260,6 @@ fn view(deployment: &Deployment, versions: &[Arc<Function>]) -> FunctionView {
         queued: own().map(|version| version.load().0).sum(),
         instances: own().flat_map(|version| version.instances()).collect(),
     }
-}
-
-fn refusal(status: StatusCode, message: &str) -> Reply {
-    let body = json(&serde_json::json!({ "message": message }));
-    let mut reply = reply("application/json", body);
-    *reply.status_mut() = status;
-    reply
 }
 
 fn reply(content_type: &'static str, body: Bytes) -> Reply {

@@ -5,10 +5,14 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use reqwest::RequestBuilder;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::admin::FunctionView;
+use crate::deployment::VersionView;
 use crate::fleet::Change;
+use crate::platform::Deployed;
 
 /// `local-lambda ps`: the functions and instances, as a table.
 ///
@@ -75,14 +79,8 @@ pub(crate) async fn scale(
     min: Option<u32>,
     max: Option<u32>,
 ) -> anyhow::Result<String> {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, bound) in [("min", min), ("max", max)] {
-        query.extend_pairs(bound.map(|bound| (name, bound.to_string())));
-    }
-    let url = format!(
-        "http://{admin}/functions/{function}/scale?{}",
-        query.finish()
-    );
+    let query = query([("min", min), ("max", max)]);
+    let url = format!("http://{admin}/functions/{function}/scale?{query}");
     let view: FunctionView = order(admin, url).await?;
     let (min, max) = (view.min_instances, view.max_instances);
     Ok(format!("{function}: {min} to {max} instances\n"))
@@ -111,14 +109,81 @@ pub(crate) async fn reload(admin: SocketAddr) -> anyhow::Result<String> {
     })
 }
 
+/// `local-lambda rollout`: which version takes which calls now.
+///
+/// # Errors
+/// If no runtime answers at `admin`, or the version does not start.
+pub(crate) async fn rollout(
+    admin: SocketAddr,
+    function: &str,
+    share: Option<u32>,
+    errors_max: Option<u32>,
+) -> anyhow::Result<String> {
+    let query = query([("canary", share), ("errors_max", errors_max)]);
+    deploy(admin, function, &format!("rollout?{query}")).await
+}
+
+/// `local-lambda rollout --promote` and `rollback`, as `order` says.
+///
+/// # Errors
+/// If no runtime answers at `admin`, or there is no version for it.
+pub(crate) async fn deploy(
+    admin: SocketAddr,
+    function: &str,
+    order: &str,
+) -> anyhow::Result<String> {
+    let url = format!("http://{admin}/functions/{function}/{order}");
+    let Deployed { version, share } = self::order(admin, url).await?;
+    Ok(if share == 100 {
+        format!("{function}: version {version} takes all calls\n")
+    } else {
+        format!("{function}: version {version} takes {share} % of the calls\n")
+    })
+}
+
+/// `local-lambda history`: the versions of a function, as a table.
+///
+/// # Errors
+/// If no runtime answers at `admin`, or there is no such function.
+pub(crate) async fn history(admin: SocketAddr, function: &str) -> anyhow::Result<String> {
+    let url = format!("http://{admin}/functions/{function}/history");
+    let versions: Vec<VersionView> = answer(admin, reqwest::Client::new().get(url)).await?;
+    let mut table =
+        "VERSION STATE       SINCE                   CALLS   ERRORS REASON\n".to_owned();
+    for it in versions {
+        let state = json!(it.state);
+        let state = state.as_str().unwrap_or_default();
+        let _infallible = writeln!(
+            table,
+            "{:>7} {state:<11} {:<20} {:>8} {:>8} {}",
+            it.version, it.since, it.calls, it.errors, it.reason
+        );
+    }
+    Ok(table)
+}
+
+fn query<const N: usize>(numbers: [(&str, Option<u32>); N]) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, number) in numbers {
+        query.extend_pairs(number.map(|number| (name, number.to_string())));
+    }
+    query.finish()
+}
+
 /// Posts to the admin address; its answer, or its refusal as the error.
 async fn order<T: DeserializeOwned>(admin: SocketAddr, url: String) -> anyhow::Result<T> {
+    answer(admin, reqwest::Client::new().post(url)).await
+}
+
+async fn answer<T: DeserializeOwned>(
+    admin: SocketAddr,
+    request: RequestBuilder,
+) -> anyhow::Result<T> {
     #[derive(serde::Deserialize)]
     struct Refusal {
         message: String,
     }
-    let response = reqwest::Client::new()
-        .post(url)
+    let response = request
         .send()
         .await
         .with_context(|| format!("no runtime answers at {admin}"))?;

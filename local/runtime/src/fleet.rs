@@ -14,6 +14,7 @@ use crate::function::{Function, NotStarted, SharedDispatcher, Version, locked};
 use crate::logs::LogSink;
 use crate::manifest::{Declaration, FunctionConfig, Sources};
 use crate::metrics::Registry;
+use crate::program::Program;
 use crate::scale::{self, Memory};
 use crate::sources::RunningSources;
 
@@ -93,12 +94,11 @@ impl Fleet {
             let deployment = self.get(name);
             if deployment
                 .as_ref()
-                .is_some_and(|it| it.function().config == *config)
+                .is_some_and(|it| it.is_asked_for(config))
             {
                 continue;
             }
-            let version = deployment.map_or_else(Version::first, |it| it.next_version());
-            started.push(self.start(config.clone(), version));
+            started.push(self.start_next(deployment.as_deref(), config.clone()));
         }
         Ok(started)
     }
@@ -132,7 +132,7 @@ impl Fleet {
         for version in versions {
             let name = version.config.name.clone();
             if let Some(deployment) = deployments.get(&name) {
-                deployment.switch_to(version).retire();
+                deployment.switch_to(version, "the manifest changed");
                 change.changed.push(name);
             } else {
                 let deployment = Arc::new(Deployment::new(version));
@@ -141,20 +141,14 @@ impl Fleet {
             }
         }
         for (name, removed) in deployments.extract_if(.., |name, _| !declared.contains_key(name)) {
-            removed.function().retire();
+            removed.retire();
             locked(&self.sources).remove(&name);
             change.removed.push(name);
         }
-        for (
-            name,
-            Declaration {
-                routes, sources, ..
-            },
-        ) in declared
-        {
+        for (name, declaration) in declared {
             if let Some(deployment) = deployments.get(&name) {
-                self.run_sources(deployment, &sources);
-                deployment.declare(routes, sources);
+                self.run_sources(deployment, &declaration.sources);
+                deployment.declare(declaration);
             }
         }
         connect(&deployments);
@@ -176,7 +170,23 @@ impl Fleet {
         running.insert(deployment.name.clone(), now);
     }
 
-    fn start(&self, config: FunctionConfig, version: Version) -> Arc<Function> {
+    /// Starts the next version of a function, or its first one, with the program that is there now.
+    pub(crate) fn start_next(
+        &self,
+        deployment: Option<&Deployment>,
+        config: FunctionConfig,
+    ) -> Arc<Function> {
+        // One that cannot be read is not there yet: each start looks again.
+        let program = Program::open(&config.command[0]).ok().flatten();
+        let version = match deployment {
+            Some(deployment) => deployment.next_version(program),
+            None => Version::first(program),
+        };
+        self.start(config, version)
+    }
+
+    /// Starts a version. It gets no calls yet.
+    pub(crate) fn start(&self, config: FunctionConfig, version: Version) -> Arc<Function> {
         let metrics = self.registry.function(&config.name);
         let dispatcher = Arc::clone(&self.dispatcher);
         let function = Arc::new(Function::new(config, version, metrics, dispatcher));
@@ -213,13 +223,20 @@ impl Fleet {
         locked(&self.dispatcher).set_in_flight_max(in_flight_max);
     }
 
-    /// Ends waits and runs that have lasted too long, and instances that are stuck.
+    /// Ends waits and runs that have lasted too long, instances that are stuck, and canaries that fail
+    /// too often.
     pub(crate) fn sweep(&self, now: Instant) {
         let stuck = locked(&self.dispatcher).sweep(now);
         for (id, instance) in stuck {
             let versions = self.versions();
             let version = versions.iter().find(|version| version.id == id);
             version.inspect(|version| version.kill_instance(instance));
+        }
+        for deployment in self.all() {
+            if let Some((version, reason)) = deployment.judge_canary() {
+                let function = &deployment.name;
+                tracing::error!(function, version, "the canary is rolled back: {reason}");
+            }
         }
     }
 

@@ -23,6 +23,7 @@ use crate::dispatch::{
 use crate::instance::Instance;
 use crate::manifest::FunctionConfig;
 use crate::metrics::FunctionMetrics;
+use crate::program::Program;
 
 /// Region and account that stand in names; nothing is ever sent there.
 const ARN_PREFIX: &str = "arn:aws:lambda:ap-northeast-2:000000000000:function:";
@@ -45,6 +46,8 @@ pub(crate) struct Function {
     pub(crate) arn: String,
     /// What is counted, together with the other versions.
     pub(crate) metrics: FunctionMetrics,
+    /// How its own calls have ended.
+    pub(crate) tally: Arc<Tally>,
     /// Tells that instances may have to be started or stopped.
     pub(crate) demand: Notify,
     /// Tells that an instance has become ready or failed.
@@ -62,15 +65,48 @@ pub(crate) struct Version {
     pub(crate) number: u64,
     /// Counts the instances of all versions.
     pub(crate) instances: Arc<AtomicU64>,
+    /// The program of its instances, if it is kept.
+    pub(crate) program: Option<Program>,
 }
 
 impl Version {
-    /// The first version of a function.
-    pub(crate) fn first() -> Self {
+    /// The first version of a function, which runs `program`.
+    pub(crate) fn first(program: Option<Program>) -> Self {
         Self {
             number: 1,
             instances: Arc::default(),
+            program,
         }
+    }
+}
+
+/// How the calls of a version have ended.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    calls: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl Tally {
+    /// Calls that have ended.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that failed.
+    pub(crate) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call that an instance has ended.
+    pub(crate) fn ended(&self, failed: bool) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+
+    /// A call that was no failure to its instance is one to its caller.
+    pub(crate) fn was_bad(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -149,6 +185,7 @@ impl Function {
             arn: format!("{ARN_PREFIX}{}", config.name),
             config,
             metrics,
+            tally: Arc::default(),
             demand: Notify::new(),
             progress: Notify::new(),
             retired: AtomicBool::new(false),
@@ -373,6 +410,9 @@ impl Function {
         tokio::spawn(async move {
             let end = ended.await.unwrap_or(Err(Failure::CutOff));
             function.metrics.streamed(now.elapsed(), &end);
+            if end.is_err() {
+                function.tally.was_bad();
+            }
             let _reader_is_gone = writer.end.send(end);
         });
         Ok(writer.pieces)
@@ -457,6 +497,9 @@ impl Waiting {
             dispatched: None,
         });
         self.function.metrics.finished(&finished, self.submitted);
+        if finished.dispatched.is_some() {
+            self.function.tally.ended(finished.outcome.is_err());
+        }
         finished.outcome
     }
 }

@@ -17,6 +17,7 @@ mod manifest;
 mod metrics;
 mod platform;
 mod process;
+mod program;
 mod runtime_api;
 mod scale;
 mod serve;
@@ -87,6 +88,33 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:9002")]
         admin: SocketAddr,
     },
+    /// Starts a new version of a function, as its program and the manifest are now
+    Rollout {
+        function: String,
+        /// Give it this share of the calls, in percent, until it is promoted or rolled back
+        #[arg(long, value_name = "PERCENT", conflicts_with = "promote")]
+        canary: Option<u32>,
+        /// Roll it back when more of its calls fail, in percent; 5 unless said
+        #[arg(long, value_name = "PERCENT", requires = "canary")]
+        errors_max: Option<u32>,
+        /// Give the canary there is all calls
+        #[arg(long)]
+        promote: bool,
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
+    /// Takes the canary of a function back, or else its newest version
+    Rollback {
+        function: String,
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
+    /// Lists the versions that a function has had
+    History {
+        function: String,
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
     /// Invokes a function and prints its answer
     Invoke {
         function: String,
@@ -99,6 +127,8 @@ enum Command {
     #[command(hide = true)]
     ExecChild {
         parent: u32,
+        #[arg(long)]
+        program: Option<PathBuf>,
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
@@ -107,9 +137,11 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         // Before any thread is started: this process is about to become another program.
-        Command::ExecChild { parent, command } => {
-            process::exec_child(parent, &command).map(|never| match never {})
-        }
+        Command::ExecChild {
+            parent,
+            program,
+            command,
+        } => process::exec_child(parent, program.as_deref(), &command).map(|never| match never {}),
         other => run(other),
     };
     match done {
@@ -156,6 +188,34 @@ async fn run(command: Command) -> anyhow::Result<()> {
             max,
             admin,
         } => print(client::scale(admin, &function, min, max).await?.as_bytes()),
+        Command::Rollout {
+            function,
+            promote: true,
+            admin,
+            ..
+        } => print(
+            client::deploy(admin, &function, "promote")
+                .await?
+                .as_bytes(),
+        ),
+        Command::Rollout {
+            function,
+            canary,
+            errors_max,
+            admin,
+            ..
+        } => {
+            let deployed = client::rollout(admin, &function, canary, errors_max).await?;
+            print(deployed.as_bytes())
+        }
+        Command::Rollback { function, admin } => print(
+            client::deploy(admin, &function, "rollback")
+                .await?
+                .as_bytes(),
+        ),
+        Command::History { function, admin } => {
+            print(client::history(admin, &function).await?.as_bytes())
+        }
         Command::Invoke {
             function,
             payload,

@@ -1,6 +1,7 @@
 //! Keeps what runs true to the manifest: at the start, and when it is read again.
 
 use std::path::PathBuf;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
+use crate::deployment::{Deployment, Terms};
 use crate::fleet::{Change, Fleet};
 use crate::gateway::{Gateway, Routing, Target};
 use crate::manifest::{Manifest, Route, RouteTable, StaticFile};
@@ -66,6 +68,72 @@ impl Platform {
         self.gateway.follow(Routing::new(routes, manifest.gateway));
         tracing::info!(?change, "the manifest was read again");
         Ok(change)
+    }
+}
+
+/// What a rollout or a rollback has led to.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Deployed {
+    /// The version that takes the calls now, or its share of them.
+    pub(crate) version: u64,
+    /// Calls of a hundred that it takes.
+    pub(crate) share: u32,
+}
+
+impl Platform {
+    /// Starts a new version of a function, from what the manifest says of it and from its program as they
+    /// are now. As soon as its instances are ready it takes the calls, on `terms` some of them only.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the manifest, or keeps the version from starting; nothing has changed then.
+    pub(crate) async fn rollout(
+        &self,
+        deployment: &Deployment,
+        terms: Option<Terms>,
+    ) -> anyhow::Result<Deployed> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let mut manifest = Manifest::read(&self.manifest)?;
+        let declared = manifest.functions.remove(&deployment.name);
+        let config = declared
+            .context("the manifest does not have it any more")?
+            .config;
+        let version = self.fleet.start_next(Some(deployment), config.clone());
+        self.fleet.await_started(from_ref(&version)).await?;
+        let number = version.version.number;
+        deployment.ask_for(config);
+        let name = &deployment.name;
+        tracing::info!(function = name, version = number, ?terms, "rolled out");
+        if let Some(terms) = terms {
+            deployment.try_out(version, terms);
+        } else {
+            deployment.switch_to(version, "rolled out");
+        }
+        Ok(Deployed {
+            version: number,
+            share: terms.map_or(100, |terms| terms.share),
+        })
+    }
+
+    /// Takes the canary of a function back, or else its current version, for the one before.
+    ///
+    /// # Errors
+    /// If there is none before, or it does not start any more; nothing has changed then.
+    pub(crate) async fn rollback(&self, deployment: &Deployment) -> anyhow::Result<Deployed> {
+        let _one_at_a_time = self.reloading.lock().await;
+        if deployment.drop_canary("rolled back by command").is_none() {
+            let previous = deployment.previous();
+            let (config, version) = previous.context("there is no version to return to")?;
+            let version = self.fleet.start(config, version);
+            self.fleet.await_started(from_ref(&version)).await?;
+            deployment.return_to(version);
+        }
+        let version = deployment.current().version.number;
+        tracing::info!(function = deployment.name, version, "rolled back");
+        Ok(Deployed {
+            version,
+            share: 100,
+        })
     }
 }
 

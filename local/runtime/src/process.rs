@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::function::Function;
 use crate::instance::{self, Instance};
 use crate::logs::{self, LogSink};
 use crate::manifest::FunctionConfig;
+use crate::program::SEARCHED;
 use crate::runtime_api::RuntimeApi;
 use crate::server::{self, Bounds};
 
@@ -96,7 +98,7 @@ async fn run(
         id,
         listener.local_addr()?,
     ));
-    let mut child = command(&function.config, &instance)
+    let mut child = command(function, &instance)
         .spawn()
         .with_context(|| format!("cannot run {:?}", function.config.command))?;
     instance.set_pid(child.id().unwrap_or_default());
@@ -198,11 +200,16 @@ fn describe(status: &io::Result<ExitStatus>) -> String {
 }
 
 /// This very program runs the function's command in place of itself: see [`exec_child`].
-fn command(config: &FunctionConfig, instance: &Instance) -> Command {
+fn command(function: &Function, instance: &Instance) -> Command {
+    let config = &function.config;
     let mut command = Command::new("/proc/self/exe");
     command
         .arg("exec-child")
-        .arg(std::process::id().to_string())
+        .arg(std::process::id().to_string());
+    if let Some(program) = &function.version.program {
+        command.arg("--program").arg(program.path());
+    }
+    command
         .arg("--")
         .args(&config.command)
         .env_clear()
@@ -234,7 +241,7 @@ fn environment(config: &FunctionConfig, instance: &Instance) -> Vec<(String, Str
         ("_HANDLER", name.clone()),
         ("TZ", ":UTC".to_owned()),
         ("LANG", "en_US.UTF-8".to_owned()),
-        ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
+        ("PATH", SEARCHED.to_owned()),
         (
             "LOCAL_LAMBDA_METRICS_ADDR",
             instance.metrics_address().to_string(),
@@ -255,7 +262,7 @@ fn environment(config: &FunctionConfig, instance: &Instance) -> Vec<(String, Str
     variables
 }
 
-/// Becomes `command`, bound to die with the process `parent`, and without a way to more rights.
+/// Becomes `command`, of which the program is in `file` if that is given, bound to die with the process `parent`, and without a way to more rights.
 ///
 /// The kernel sends the signal when the thread that started this process ends, which is the
 /// runtime's only one.
@@ -264,6 +271,7 @@ fn environment(config: &FunctionConfig, instance: &Instance) -> Vec<(String, Str
 /// Returns only if the command cannot be run, or `parent` is gone already.
 pub(crate) fn exec_child(
     parent: u32,
+    file: Option<&Path>,
     command: &[String],
 ) -> anyhow::Result<std::convert::Infallible> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("cannot set the death signal")?;
@@ -272,6 +280,9 @@ pub(crate) fn exec_child(
         return Err(Errno::ESRCH).context("the runtime ended before its function began");
     }
     let (program, arguments) = command.split_first().context("no command")?;
-    let error = std::process::Command::new(program).args(arguments).exec();
+    let error = std::process::Command::new(file.unwrap_or(Path::new(program)))
+        .arg0(program)
+        .args(arguments)
+        .exec();
     Err(error).with_context(|| format!("cannot run {program}"))
 }

@@ -134,7 +134,11 @@ impl Gateway {
         let outcome = function.invoke(Call { id, payload, trace }).await;
         let answer = outcome.map_err(Refusal::Failure)?;
         deployment.answered();
-        response_of(&function, answer).await
+        let reply = response_of(&function, answer).await;
+        if reply.as_ref().is_ok_and(|it| it.status().is_server_error()) {
+            function.tally.was_bad();
+        }
+        reply
     }
 }
 
@@ -152,6 +156,7 @@ async fn response_of(function: &Function, answer: Answer) -> Result<Reply, Refus
                 "the answer is no response: {reason}"
             );
             function.metrics.bad_response();
+            function.tally.was_bad();
             Refusal::BadResponse
         }
     })

@@ -36,7 +36,7 @@ impl Played {
         let dispatcher = Arc::new(Mutex::new(Dispatcher::new(None)));
         let function = Arc::new(Function::new(
             config,
-            Version::first(),
+            Version::first(None),
             registry.function("relay"),
             dispatcher,
         ));

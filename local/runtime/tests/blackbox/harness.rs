@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -111,13 +111,19 @@ impl Runtime {
     }
 
     /// Replaces the manifest and has it read; what `local-lambda reload` prints.
-    pub(crate) async fn reload(&self, manifest: &str) -> Output {
+    pub(crate) async fn reload(&self, manifest: &str) -> (bool, String) {
         self.write(manifest);
+        self.order(&["reload"]).await
+    }
+
+    /// Runs a command of `local-lambda` on this runtime; whether it succeeds, and what it prints.
+    pub(crate) async fn order(&self, arguments: &[&str]) -> (bool, String) {
         let address = self.admin.to_string();
         let mut command = Command::new(program());
-        soon(command.args(["reload", "--admin", &address]).output())
-            .await
-            .unwrap()
+        command.args(arguments).args(["--admin", &address]);
+        let output = soon(command.output()).await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

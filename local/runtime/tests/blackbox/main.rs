@@ -15,6 +15,7 @@ mod invoke;
 mod lifecycle;
 mod overload;
 mod reload;
+mod rollout;
 mod runtime_api;
 mod scaling;
 mod sources;

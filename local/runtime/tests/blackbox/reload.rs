@@ -1,4 +1,3 @@
-use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,11 +6,6 @@ use nix::sys::signal::Signal;
 use crate::harness::{Puppeteer, Runtime, eventually, is_alive, soon};
 
 const ONE: &str = "[functions.one]\ncommand = [ECHO]\nconcurrency = 4\nroutes = ['POST /one']\n";
-
-fn printed(output: &Output) -> String {
-    let text = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8(text).unwrap()
-}
 
 async fn status(runtime: &Runtime, path: &str) -> u16 {
     runtime.post(path).await.unwrap().status().as_u16()
@@ -42,11 +36,11 @@ async fn functions_come_change_and_go_without_a_failed_request() {
     for round in 1..=5 {
         let changed = format!("{ONE}environment = {{ ROUND = '{round}' }}\n");
         let two = "[functions.two]\ncommand = [ECHO]\nroutes = ['POST /two']\n";
-        let output = runtime.reload(&format!("{changed}{two}")).await;
-        assert_eq!(printed(&output), "added: two\nchanged: one\n");
+        let (_, printed) = runtime.reload(&format!("{changed}{two}")).await;
+        assert_eq!(printed, "added: two\nchanged: one\n");
         assert_eq!(status(&runtime, "/two").await, 200);
-        let output = runtime.reload(&changed).await;
-        assert_eq!(printed(&output), "removed: two\n");
+        let (_, printed) = runtime.reload(&changed).await;
+        assert_eq!(printed, "removed: two\n");
         assert_eq!(status(&runtime, "/two").await, 404);
     }
     over.store(true, Ordering::Relaxed);
@@ -67,10 +61,10 @@ async fn call_ends_in_the_version_that_began_it() {
     let begun = runtime.post("/puppet");
     let invocation = puppeteer.next().await;
     let old = invocation.pid;
-    let output = runtime
+    let (_, printed) = runtime
         .reload(&puppeteer.manifest("timeout_s = 50", ""))
         .await;
-    assert_eq!(printed(&output), "changed: puppet\n");
+    assert_eq!(printed, "changed: puppet\n");
     let next = runtime.post("/puppet");
     let second = puppeteer.next().await;
     assert_ne!(second.pid, old);
@@ -86,20 +80,16 @@ async fn call_ends_in_the_version_that_began_it() {
 async fn manifest_with_faults_changes_nothing() {
     let runtime = Runtime::start(ONE).await;
     let before = runtime.function("one").await;
-    let output = runtime.reload(&format!("{ONE}colour = 'red'\n")).await;
-    assert!(!output.status.success());
-    let message = printed(&output);
+    let (done, message) = runtime.reload(&format!("{ONE}colour = 'red'\n")).await;
+    assert!(!done);
     assert!(
         message.contains("functions.toml:5: unknown member"),
         "{message}"
     );
     let broken = format!("{ONE}environment = {{ FAIL_AT_START = '1' }}\n");
-    let output = runtime.reload(&broken).await;
-    assert!(!output.status.success());
-    assert_eq!(
-        printed(&output),
-        "one: an instance of the new version has ended\n"
-    );
+    let (done, message) = runtime.reload(&broken).await;
+    assert!(!done);
+    assert_eq!(message, "one: an instance of the new version has ended\n");
     assert_eq!(status(&runtime, "/one").await, 200);
     eventually(async || (runtime.function("one").await == before).then_some(())).await;
 }
@@ -109,8 +99,8 @@ async fn new_route_needs_no_new_instance() {
     let mut runtime = Runtime::start(ONE).await;
     let before = runtime.pids("one").await;
     let routes = ONE.replace("'POST /one'", "'POST /one', 'POST /uno'");
-    let output = runtime.reload(&routes).await;
-    assert_eq!(printed(&output), "no function changed\n");
+    let (_, printed) = runtime.reload(&routes).await;
+    assert_eq!(printed, "no function changed\n");
     assert_eq!(status(&runtime, "/uno").await, 200);
     assert_eq!(runtime.pids("one").await, before);
 
@@ -130,8 +120,8 @@ async fn source_that_changes_goes_on_as_it_then_is() {
     };
     let runtime = Runtime::start(&source(5)).await;
     let first = puppeteer.next().await;
-    let output = runtime.reload(&source(6)).await;
-    assert_eq!(printed(&output), "no function changed\n");
+    let (_, printed) = runtime.reload(&source(6)).await;
+    assert_eq!(printed, "no function changed\n");
     assert_eq!(runtime.metric("lambda_in_flight").await.unwrap(), "1");
     first.answer("{}").await;
     let second = puppeteer.next().await;
