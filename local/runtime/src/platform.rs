@@ -167,6 +167,7 @@ fn routes(statics: Vec<(Route, Target)>, fleet: &Fleet) -> anyhow::Result<RouteT
                 deployment: Arc::clone(&deployment),
                 route_key: route.key.as_str().into(),
                 parameter_names: route.parameters.as_slice().into(),
+                bounds: route.bounds,
             };
             targets.push((route, target));
         }

@@ -12,9 +12,8 @@ use tokio::time::timeout;
 
 use super::refusal::Refusal;
 use crate::call::BODY_TIME_MAX;
+use crate::manifest::BODY_BYTES_MAX;
 
-/// Largest request body in bytes.
-const BODY_BYTES_MAX: usize = 6 * 1024 * 1024;
 /// How much of a body above that is read, so that the client gets to read the answer.
 const DISCARDED_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
 /// Most bytes that the bodies being read hold together.
@@ -37,7 +36,7 @@ pub(super) struct Held<'a> {
 }
 
 impl Bodies {
-    /// Reads the whole body of a request with these headers.
+    /// Reads the whole body, of at most `bytes_max` bytes, of a request with these headers.
     ///
     /// # Errors
     /// [`Refusal::BodyTooLarge`], [`Refusal::TooManyBodies`]; [`Refusal::Invalid`] if it is cut
@@ -46,6 +45,7 @@ impl Bodies {
         &self,
         headers: &HeaderMap,
         body: Incoming,
+        bytes_max: usize,
     ) -> Result<Held<'_>, Refusal> {
         let mut held = Held {
             bytes: Bytes::new(),
@@ -56,9 +56,9 @@ impl Bodies {
             return Ok(held);
         }
         if announced_length(headers).is_some_and(|length| length > DISCARDED_BYTES_MAX) {
-            return Err(Refusal::BodyTooLarge);
+            return Err(Refusal::BodyTooLarge(bytes_max));
         }
-        let filled = timeout(BODY_TIME_MAX, held.fill(body)).await;
+        let filled = timeout(BODY_TIME_MAX, held.fill(body, bytes_max)).await;
         filled.unwrap_or_else(|_| {
             let reason = format!("the body took more than {BODY_TIME_MAX:?}");
             Err(Refusal::Invalid(reason))
@@ -68,7 +68,7 @@ impl Bodies {
 }
 
 impl Held<'_> {
-    async fn fill(&mut self, mut body: Incoming) -> Result<(), Refusal> {
+    async fn fill(&mut self, mut body: Incoming, bytes_max: usize) -> Result<(), Refusal> {
         let mut total = 0;
         let mut several = BytesMut::new();
         while let Some(frame) = body.frame().await {
@@ -80,7 +80,7 @@ impl Held<'_> {
             total += data.len();
             if total > DISCARDED_BYTES_MAX {
                 break;
-            } else if total > BODY_BYTES_MAX {
+            } else if total > bytes_max {
                 several = BytesMut::new();
             } else if total == data.len() && body.is_end_stream() {
                 // The usual case: it came in one piece, which is not copied.
@@ -91,8 +91,8 @@ impl Held<'_> {
                 several.extend_from_slice(&data);
             }
         }
-        if total > BODY_BYTES_MAX {
-            return Err(Refusal::BodyTooLarge);
+        if total > bytes_max {
+            return Err(Refusal::BodyTooLarge(bytes_max));
         }
         if !several.is_empty() {
             self.bytes = several.freeze();

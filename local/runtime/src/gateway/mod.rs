@@ -15,6 +15,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 
 use self::body::Bodies;
 use self::event::Matched;
@@ -25,7 +26,7 @@ use crate::answer::Answer;
 use crate::call::{Call, new_id};
 use crate::deployment::Deployment;
 use crate::function::{Function, locked};
-use crate::manifest::{Gateway as Settings, RouteTable};
+use crate::manifest::{BODY_BYTES_MAX, Gateway as Settings, RouteBounds, RouteTable};
 use crate::server::{Handle, Reply};
 use crate::trace::Trace;
 
@@ -43,6 +44,8 @@ pub(crate) enum Target {
         route_key: Arc<str>,
         /// The names of its path parameters, in order.
         parameter_names: Arc<[String]>,
+        /// What is asked of requests and answers.
+        bounds: RouteBounds,
     },
     /// A file in memory.
     Static {
@@ -101,7 +104,7 @@ impl Gateway {
     ) -> Result<Reply, Refusal> {
         let found = routing.routes.find(&parts.method, parts.uri.path());
         let (target, parameters) = found.ok_or(Refusal::NoRoute)?;
-        let (deployment, matched) = match target {
+        let (deployment, matched, bounds) = match target {
             Target::Static {
                 content,
                 content_type,
@@ -110,13 +113,14 @@ impl Gateway {
                 deployment,
                 route_key,
                 parameter_names,
+                bounds,
             } => {
                 let matched = Matched {
                     route_key,
                     parameter_names,
                     parameters,
                 };
-                (deployment, matched)
+                (deployment, matched, bounds)
             }
         };
         check_headers(parts)?;
@@ -126,20 +130,35 @@ impl Gateway {
             body::discard(body).await;
             return Err(Refusal::Failure(failure));
         }
-        let body = self.bodies.read(&parts.headers, body).await?;
+        let bytes_max = bounds.body_bytes_max.unwrap_or(BODY_BYTES_MAX);
+        let body = self.bodies.read(&parts.headers, body, bytes_max).await?;
         let id = new_id();
         let payload = event::build(parts, &matched, &body.bytes, peer, id);
         drop(body);
         let trace = trace.xray();
-        let outcome = function.invoke(Call { id, payload, trace }).await;
-        let answer = outcome.map_err(Refusal::Failure)?;
-        deployment.answered();
-        let reply = response_of(&function, answer).await;
-        if reply.as_ref().is_ok_and(|it| it.status().is_server_error()) {
-            function.tally.was_bad();
-        }
-        reply
+        let call = Call { id, payload, trace };
+        let answered = answer(deployment, &function, call);
+        let Some(bound) = bounds.timeout else {
+            return answered.await;
+        };
+        timeout(bound, answered)
+            .await
+            .unwrap_or(Err(Refusal::TooSlow))
     }
+}
+
+async fn answer(
+    deployment: &Deployment,
+    function: &Arc<Function>,
+    call: Call,
+) -> Result<Reply, Refusal> {
+    let answer = function.invoke(call).await.map_err(Refusal::Failure)?;
+    deployment.answered();
+    let reply = response_of(function, answer).await;
+    if reply.as_ref().is_ok_and(|it| it.status().is_server_error()) {
+        function.tally.was_bad();
+    }
+    reply
 }
 
 async fn response_of(function: &Function, answer: Answer) -> Result<Reply, Refusal> {

@@ -1,5 +1,7 @@
 //! What a client gets when no function answers.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
@@ -17,7 +19,10 @@ const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 #[derive(Debug)]
 pub(super) enum Refusal {
     NoRoute,
-    BodyTooLarge,
+    /// The body has more bytes than this.
+    BodyTooLarge(usize),
+    /// The route's time is over.
+    TooSlow,
     HeadersTooLarge,
     Invalid(String),
     /// Bodies that arrive hold too much memory.
@@ -82,7 +87,7 @@ impl Refusals {
             r#type: self.settings.problem_type.replace("{code}", code),
             title,
             status: status.as_u16(),
-            detail,
+            detail: &detail,
             instance: path,
             code,
             trace_id: trace.id(),
@@ -122,7 +127,7 @@ fn log(refusal: &Refusal, status: StatusCode, request: &Parts, trace: Trace) {
 }
 
 /// Status, code, title and detail of a problem.
-type Description<'a> = (StatusCode, &'static str, &'static str, &'a str);
+type Description<'a> = (StatusCode, &'static str, &'static str, Cow<'a, str>);
 
 fn describe(refusal: &Refusal) -> Description<'_> {
     match refusal {
@@ -130,14 +135,15 @@ fn describe(refusal: &Refusal) -> Description<'_> {
             StatusCode::NOT_FOUND,
             "route-not-found",
             "There is no such route",
-            "nothing is served for this method and path",
+            "nothing is served for this method and path".into(),
         ),
-        Refusal::BodyTooLarge => (
+        Refusal::BodyTooLarge(bytes_max) => (
             StatusCode::PAYLOAD_TOO_LARGE,
             "body-too-large",
             "The body is too large",
-            "a body may have up to 6 MiB",
+            format!("a body may have up to {bytes_max} bytes").into(),
         ),
+        Refusal::TooSlow => unavailable("the function took too long"),
         Refusal::HeadersTooLarge => invalid("the headers may have up to 10,240 bytes"),
         Refusal::Invalid(detail) => invalid(detail),
         Refusal::TooManyBodies => overloaded("too many large bodies at once"),
@@ -165,7 +171,8 @@ fn describe_failure(failure: &Failure) -> Description<'static> {
 
 fn invalid(detail: &str) -> Description<'_> {
     let title = "The request is not valid";
-    (StatusCode::BAD_REQUEST, "invalid-request", title, detail)
+    let status = StatusCode::BAD_REQUEST;
+    (status, "invalid-request", title, detail.into())
 }
 
 fn unavailable(detail: &'static str) -> Description<'static> {
@@ -174,20 +181,21 @@ fn unavailable(detail: &'static str) -> Description<'static> {
         StatusCode::SERVICE_UNAVAILABLE,
         "unavailable",
         title,
-        detail,
+        detail.into(),
     )
 }
 
 fn overloaded(detail: &'static str) -> Description<'static> {
     let title = "The service has no capacity left";
-    (StatusCode::SERVICE_UNAVAILABLE, "overloaded", title, detail)
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    (status, "overloaded", title, detail.into())
 }
 
 /// The answers of an API Gateway HTTP API.
 fn http_api(refusal: &Refusal) -> Reply {
     let (status, message) = match refusal {
         Refusal::NoRoute => (StatusCode::NOT_FOUND, "Not Found"),
-        Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
+        Refusal::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large"),
         Refusal::HeadersTooLarge => (
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "Request Header Fields Too Large",
@@ -196,7 +204,9 @@ fn http_api(refusal: &Refusal) -> Reply {
         Refusal::Failure(failure) if failure.is_throttle() => {
             (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
         }
-        Refusal::TooManyBodies | Refusal::Failure(Failure::TimedOut(_) | Failure::NoInstance) => {
+        Refusal::TooManyBodies
+        | Refusal::TooSlow
+        | Refusal::Failure(Failure::TimedOut(_) | Failure::NoInstance) => {
             (StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
         }
         Refusal::Failure(_) | Refusal::BadResponse => {

@@ -133,13 +133,7 @@ pub(super) fn read(
 ) -> Option<Declaration> {
     check_name(name, faults);
     let command = read_command(&mut table, faults);
-    let routes = table
-        .take::<Vec<Spanned<String>>>("routes", faults)
-        .unwrap_or_default();
-    let routes = routes
-        .iter()
-        .filter_map(|route| Route::read(route, faults))
-        .collect();
+    let routes = Route::read_all(&mut table, faults);
     let sources = Sources {
         schedules: Schedule::read_all(&mut table, faults),
         continuous: Continuous::read(&mut table, faults),

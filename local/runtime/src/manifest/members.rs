@@ -75,6 +75,12 @@ impl<'a> Faults<'a> {
     }
 }
 
+/// One thing in an array.
+pub(super) enum Item<'a> {
+    Text(Spanned<String>),
+    Table(Members<'a>),
+}
+
 /// A table whose members are taken out one after the other; what is left at the end is unknown.
 pub(super) struct Members<'a> {
     name: String,
@@ -200,6 +206,39 @@ impl<'a> Members<'a> {
                 Vec::new()
             }
         }
+    }
+
+    /// The texts and tables of the array `key`.
+    pub(super) fn take_items(&mut self, key: &str, faults: &mut Faults<'_>) -> Vec<Item<'a>> {
+        let Some(value) = self.table.remove(key) else {
+            return Vec::new();
+        };
+        let name = self.path(key);
+        let span = value.span();
+        let DeValue::Array(array) = value.into_inner() else {
+            faults.add(span, format!("{name} must be an array"));
+            return Vec::new();
+        };
+        let mut items = Vec::new();
+        for value in array {
+            let span = value.span();
+            match value.into_inner() {
+                DeValue::String(text) => {
+                    items.push(Item::Text(Spanned::new(span, text.into_owned())));
+                }
+                DeValue::Table(table) => items.push(Item::Table(Self {
+                    name: name.clone(),
+                    span,
+                    table,
+                })),
+                other => {
+                    let found = other.type_str();
+                    let message = format!("{name} must hold strings or tables, not {found}");
+                    faults.add(span, message);
+                }
+            }
+        }
+        items
     }
 
     /// Every member as a table, with its name.

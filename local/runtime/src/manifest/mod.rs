@@ -20,7 +20,7 @@ use toml::de::DeTable;
 pub(crate) use self::function::INSTANCES_MAX;
 pub(crate) use self::gateway::{ErrorForm, Gateway};
 use self::members::{Faults, Members};
-pub(crate) use self::route::Route;
+pub(crate) use self::route::{BODY_BYTES_MAX, Route, RouteBounds};
 pub(crate) use self::source::{Continuous, Schedule, Timing};
 pub(crate) use self::table::RouteTable;
 

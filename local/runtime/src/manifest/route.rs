@@ -2,10 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::time::Duration;
 
 use toml::Spanned;
 
-use super::members::Faults;
+use super::members::{Faults, Item, Members};
+
+/// Longest wait for an answer that a route can ask for.
+const TIMEOUT_MS_MAX: u64 = 900_000;
+/// Largest request body in bytes.
+pub(crate) const BODY_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// One route of a function or a static file.
 #[derive(Debug, Clone)]
@@ -18,7 +24,18 @@ pub(crate) struct Route {
     pub(crate) path: String,
     /// The names of the path parameters, in order.
     pub(crate) parameters: Vec<String>,
+    /// What is asked of its requests and answers.
+    pub(crate) bounds: RouteBounds,
     pub(super) span: Range<usize>,
+}
+
+/// The bounds of one route.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RouteBounds {
+    /// Longest wait of a client for the beginning of its answer, from its whole request.
+    pub(crate) timeout: Option<Duration>,
+    /// Largest body of a request in bytes.
+    pub(crate) body_bytes_max: Option<usize>,
 }
 
 impl Route {
@@ -29,8 +46,35 @@ impl Route {
             method: "GET".to_owned(),
             path: "/healthz".to_owned(),
             parameters: Vec::new(),
+            bounds: RouteBounds::default(),
             span: 0..0,
         }
+    }
+
+    /// The routes of a function: each a text, or a table of one with bounds.
+    pub(super) fn read_all(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Vec<Self> {
+        let items = members.take_items("routes", faults);
+        let read = |item| match item {
+            Item::Text(text) => Self::read(&text, faults),
+            Item::Table(table) => Self::read_bounded(table, faults),
+        };
+        items.into_iter().filter_map(read).collect()
+    }
+
+    fn read_bounded(mut table: Members<'_>, faults: &mut Faults<'_>) -> Option<Self> {
+        let route = table
+            .require("route", faults)
+            .and_then(|text| Self::read(&text, faults));
+        let timeout = table.take_number("timeout_ms", 1..=TIMEOUT_MS_MAX, faults);
+        let body = table.take_number("body_bytes_max", 0..=BODY_BYTES_MAX, faults);
+        table.refuse_rest(faults);
+        Some(Self {
+            bounds: RouteBounds {
+                timeout: timeout.map(Duration::from_millis),
+                body_bytes_max: body,
+            },
+            ..route?
+        })
     }
 
     /// Reads `text`, making faults of what is wrong with it.
@@ -41,6 +85,7 @@ impl Route {
                 method: method.to_owned(),
                 path: path.to_owned(),
                 parameters,
+                bounds: RouteBounds::default(),
                 span: text.span(),
             }),
             Err(reason) => {

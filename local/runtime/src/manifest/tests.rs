@@ -196,3 +196,32 @@ fn gateway_and_static_tables_are_read() {
     assert_eq!(manifest.gateway.connections_per_ip_max, 7);
     assert_eq!(manifest.statics[0].route.path, "/x");
 }
+
+#[test]
+fn route_may_have_bounds() {
+    let manifest = parse(
+        "[functions.a]\ncommand = ['a']\n\
+         routes = ['GET /a', { route = 'POST /b', timeout_ms = 1500, body_bytes_max = 0 }]\n",
+    );
+    let routes = &manifest.expect("valid").functions["a"].routes;
+    assert_eq!(routes[0].bounds.timeout, None);
+    assert_eq!(routes[1].key, "POST /b");
+    assert_eq!(routes[1].bounds.timeout, Some(Duration::from_millis(1500)));
+    assert_eq!(routes[1].bounds.body_bytes_max, Some(0));
+    let found = faults(
+        "[functions.a]\ncommand = ['a']\n\
+         routes = [7,\n{ route = 'GET', timeout_ms = 0 },\n{ timeout = 1 }]\n",
+    );
+    let expected = [
+        (
+            3,
+            "functions.a.routes must hold strings or tables, not integer",
+        ),
+        (4, "route \"GET\": must be \"METHOD /path\""),
+        (4, "timeout_ms is 0, outside of 1 to 900000"),
+        (5, "functions.a.routes.route is missing"),
+        (5, "unknown member functions.a.routes.timeout"),
+    ];
+    let expected = expected.map(|(line, message)| (line, message.to_owned()));
+    assert_eq!(found, expected);
+}

@@ -211,3 +211,30 @@ async fn malformed_and_oversized_heads_are_refused() {
     let (head, _) = raw(&runtime, &request).await;
     assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
 }
+
+#[tokio::test]
+async fn route_has_bounds_of_its_own() {
+    let puppeteer = Puppeteer::new().await;
+    let manifest = puppeteer.manifest("concurrency = 2", "").replace(
+        "\"POST /puppet\"",
+        "{ route = \"POST /puppet\", body_bytes_max = 3, timeout_ms = 100 }",
+    );
+    let runtime = Runtime::start(&manifest).await;
+    let post = |body: &'static str| {
+        let request = runtime.client.post(runtime.url("/puppet")).body(body);
+        soon(request.send())
+    };
+    let response = post("1234").await.unwrap();
+    assert_eq!(response.status(), 413);
+    let (response, first) = tokio::join!(post("123"), puppeteer.next());
+    assert_eq!(
+        response.unwrap().status(),
+        503,
+        "the client does not wait longer"
+    );
+    // The function does not know, and goes on.
+    assert_eq!(runtime.metric("lambda_in_flight").await.unwrap(), "1");
+    first.answer("{}").await;
+    let timeouts = "lambda_errors_total{function=\"puppet\",type=\"timeout\"}";
+    assert_eq!(runtime.metric(timeouts).await.unwrap(), "0");
+}
