@@ -12,15 +12,20 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 
+use crate::answer;
 use crate::call::json;
 use crate::deployment::{Deployment, Terms};
 use crate::function::{Function, InstanceView};
 use crate::manifest::INSTANCES_MAX;
 use crate::metrics::Registry;
 use crate::platform::{Deployed, Platform};
-use crate::server::{Handle, Reply};
+use crate::server::{Handle, Reply, ReplyBody};
 
+/// Most lines of a function's log asked for at once.
+const LINES_MAX: usize = 100_000;
 /// Failed calls of a hundred that a canary may have, if nobody says otherwise.
 const ERRORS_MAX: u32 = 5;
 
@@ -44,6 +49,10 @@ pub(crate) struct FunctionView {
     pub(crate) max_instances: usize,
     /// Calls that wait for an instance.
     pub(crate) queued: usize,
+    /// Calls that its last versions have ended.
+    pub(crate) calls: u64,
+    /// Those of them that failed.
+    pub(crate) errors: u64,
     /// Its instances.
     pub(crate) instances: Vec<InstanceView>,
 }
@@ -117,8 +126,30 @@ impl Admin {
         }
     }
 
+    fn find(&self, name: &str) -> Result<Arc<Deployment>, Refused> {
+        let unknown = || {
+            (
+                StatusCode::NOT_FOUND,
+                format!("there is no function {name}"),
+            )
+        };
+        self.platform.fleet.get(name).ok_or_else(unknown)
+    }
+
+    /// `GET /functions/NAME/logs`: the last `lines` lines, and with `follow=1` those that come.
+    fn logs(&self, name: &str, query: &str) -> Result<Reply, Refused> {
+        let names = &[("lines", 0..=LINES_MAX), ("follow", 0..=1)];
+        let [lines, follow] = numbers(query, names)?;
+        let (last, coming) = self.find(name)?.log(lines.unwrap_or(LINES_MAX));
+        let last = Bytes::from(last.concat());
+        let body = match follow {
+            Some(1) => followed(last, coming),
+            _ => last.into(),
+        };
+        Ok(reply("application/x-ndjson", body))
+    }
+
     async fn answer(&self, method: &Method, path: &[&str], query: &str) -> Answered {
-        let fleet = &self.platform.fleet;
         match (method, path) {
             (&Method::GET, ["functions"]) => Ok(json(&self.functions())),
             (&Method::GET, ["targets"]) => Ok(json(&self.targets())),
@@ -127,8 +158,7 @@ impl Admin {
                 change.map(|it| json(&it)).map_err(conflict)
             }
             (_, ["functions", name, action]) => {
-                let unknown = format!("there is no function {name}");
-                let deployment = fleet.get(name).ok_or((StatusCode::NOT_FOUND, unknown))?;
+                let deployment = self.find(name)?;
                 match (method, *action) {
                     (&Method::GET, "history") => Ok(json(&deployment.history())),
                     (&Method::POST, order) => self.order(&deployment, order, query).await,
@@ -163,20 +193,54 @@ impl Handle for Admin {
     async fn handle(&self, request: Request<Incoming>, _: SocketAddr) -> Reply {
         let path = request.uri().path();
         if request.method() == Method::GET && path == "/metrics" {
-            return reply("text/plain; version=0.0.4", self.metrics().into());
+            return reply(
+                "text/plain; version=0.0.4",
+                Bytes::from(self.metrics()).into(),
+            );
         }
         let path: Vec<&str> = path.split('/').skip(1).collect();
         let query = request.uri().query().unwrap_or_default();
-        match self.answer(request.method(), &path, query).await {
-            Ok(body) => reply("application/json", body),
-            Err((status, message)) => {
-                let body = json(&serde_json::json!({ "message": message }));
-                let mut reply = reply("application/json", body);
-                *reply.status_mut() = status;
-                reply
+        let answered = match (request.method(), &*path) {
+            (&Method::GET, ["functions", name, "logs"]) => self.logs(name, query),
+            (method, path) => {
+                let answered = self.answer(method, path, query).await;
+                answered.map(|body| reply("application/json", body.into()))
             }
-        }
+        };
+        answered.unwrap_or_else(|(status, message)| {
+            let body = json(&serde_json::json!({ "message": message }));
+            let mut reply = reply("application/json", body.into());
+            *reply.status_mut() = status;
+            reply
+        })
     }
+}
+
+/// These lines, and those that come until the reader leaves.
+fn followed(last: Bytes, mut coming: Receiver<Bytes>) -> ReplyBody {
+    let (writer, mut stream) = answer::stream(None);
+    stream.unread(last);
+    tokio::spawn(async move {
+        loop {
+            let received = tokio::select! {
+                received = coming.recv() => received,
+                () = writer.pieces.closed() => return,
+            };
+            let line = match received {
+                Ok(line) => line,
+                Err(RecvError::Lagged(lines)) => {
+                    let message = format!("{lines} lines were left out: the reader was too slow");
+                    let mut line = json(&serde_json::json!({ "message": message })).to_vec();
+                    line.push(b'\n');
+                    line.into()
+                }
+                Err(RecvError::Closed) => break,
+            };
+            let _reader_is_gone = writer.pieces.send(line).await;
+        }
+        let _reader_is_gone = writer.end.send(Ok(()));
+    });
+    stream.into()
 }
 
 /// A JSON text, or the status and the message of a refusal.
@@ -251,19 +315,21 @@ fn view(deployment: &Deployment, versions: &[Arc<Function>]) -> FunctionView {
         let versions = versions.iter();
         versions.filter(|it| it.config.name == deployment.name)
     };
-    let routes = deployment.routes();
+    let (routes, history) = (deployment.routes(), deployment.history());
     FunctionView {
         name: deployment.name.clone(),
         routes: routes.into_iter().map(|route| route.key).collect(),
         min_instances,
         max_instances,
         queued: own().map(|version| version.load().0).sum(),
+        calls: history.iter().map(|version| version.calls).sum(),
+        errors: history.iter().map(|version| version.errors).sum(),
         instances: own().flat_map(|version| version.instances()).collect(),
     }
 }
 
-fn reply(content_type: &'static str, body: Bytes) -> Reply {
-    let mut reply = Response::new(body.into());
+fn reply(content_type: &'static str, body: ReplyBody) -> Reply {
+    let mut reply = Response::new(body);
     reply
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -1,6 +1,7 @@
 //! The commands that talk to a running runtime.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
@@ -19,10 +20,7 @@ use crate::platform::Deployed;
 /// # Errors
 /// If no runtime answers at `admin`.
 pub(crate) async fn ps(admin: SocketAddr) -> anyhow::Result<String> {
-    let response = reqwest::get(format!("http://{admin}/functions"))
-        .await
-        .with_context(|| format!("no runtime answers at {admin}"))?;
-    let functions: Vec<FunctionView> = response.error_for_status()?.json().await?;
+    let functions = functions(admin).await?;
     let mut table = row(
         "FUNCTION",
         "INSTANCE",
@@ -162,6 +160,36 @@ pub(crate) async fn history(admin: SocketAddr, function: &str) -> anyhow::Result
     Ok(table)
 }
 
+/// `local-lambda logs`: prints what the function has logged, and with `follow` what it logs.
+///
+/// # Errors
+/// If no runtime answers at `admin`, there is no such function, or nobody reads what is printed.
+pub(crate) async fn logs(
+    admin: SocketAddr,
+    function: &str,
+    follow: bool,
+    lines: u32,
+) -> anyhow::Result<()> {
+    let query = query([("lines", Some(lines)), ("follow", follow.then_some(1))]);
+    let url = format!("http://{admin}/functions/{function}/logs?{query}");
+    let mut response = accepted(admin, reqwest::Client::new().get(url)).await?;
+    let mut output = std::io::stdout();
+    while let Some(piece) = response.chunk().await? {
+        output.write_all(&piece)?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// The functions of a running runtime.
+///
+/// # Errors
+/// If no runtime answers at `admin`.
+pub(crate) async fn functions(admin: SocketAddr) -> anyhow::Result<Vec<FunctionView>> {
+    let url = format!("http://{admin}/functions");
+    answer(admin, reqwest::Client::new().get(url)).await
+}
+
 fn query<const N: usize>(numbers: [(&str, Option<u32>); N]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, number) in numbers {
@@ -179,6 +207,11 @@ async fn answer<T: DeserializeOwned>(
     admin: SocketAddr,
     request: RequestBuilder,
 ) -> anyhow::Result<T> {
+    Ok(accepted(admin, request).await?.json().await?)
+}
+
+/// The response to a request that is not refused.
+async fn accepted(admin: SocketAddr, request: RequestBuilder) -> anyhow::Result<reqwest::Response> {
     #[derive(serde::Deserialize)]
     struct Refusal {
         message: String,
@@ -190,7 +223,7 @@ async fn answer<T: DeserializeOwned>(
     if !response.status().is_success() {
         bail!("{}", response.json::<Refusal>().await?.message);
     }
-    Ok(response.json().await?)
+    Ok(response)
 }
 
 /// `local-lambda invoke`: the function's answer.

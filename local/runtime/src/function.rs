@@ -21,6 +21,7 @@ use crate::dispatch::{
     Bounds, Delivery, Dispatcher, FunctionId, InstanceId, Limits, Phase, Refusal,
 };
 use crate::instance::Instance;
+use crate::journal::Journal;
 use crate::manifest::FunctionConfig;
 use crate::metrics::FunctionMetrics;
 use crate::program::Program;
@@ -59,14 +60,23 @@ pub(crate) struct Function {
 }
 
 /// The place of a version among those of its function.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Version {
     /// Its number, from 1.
     pub(crate) number: u64,
-    /// Counts the instances of all versions.
-    pub(crate) instances: Arc<AtomicU64>,
+    /// What all versions have in common.
+    pub(crate) series: Arc<Series>,
     /// The program of its instances, if it is kept.
     pub(crate) program: Option<Program>,
+}
+
+/// What the versions of a function have in common.
+#[derive(Default)]
+pub(crate) struct Series {
+    /// What their instances log.
+    pub(crate) journal: Journal,
+    /// Counts their instances.
+    instances: AtomicU64,
 }
 
 impl Version {
@@ -74,7 +84,7 @@ impl Version {
     pub(crate) fn first(program: Option<Program>) -> Self {
         Self {
             number: 1,
-            instances: Arc::default(),
+            series: Arc::default(),
             program,
         }
     }
@@ -248,7 +258,11 @@ impl Function {
 
     /// The number of a new instance.
     pub(crate) fn next_instance(&self) -> InstanceId {
-        self.version.instances.fetch_add(1, Ordering::Relaxed) + 1
+        self.version
+            .series
+            .instances
+            .fetch_add(1, Ordering::Relaxed)
+            + 1
     }
 
     /// Tells whoever starts instances that one may be needed.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 use serde::de::IgnoredAny;
@@ -26,11 +27,11 @@ const LAST_LINES_WAIT: Duration = Duration::from_millis(500);
 
 /// Where lines go. Whoever writes to it never waits.
 #[derive(Clone)]
-pub(crate) struct LogSink(mpsc::Sender<Vec<u8>>);
+pub(crate) struct LogSink(mpsc::Sender<Bytes>);
 
 impl LogSink {
     /// Hands over a whole line; false if it had to be dropped.
-    fn send(&self, line: Vec<u8>) -> bool {
+    fn send(&self, line: Bytes) -> bool {
         self.0.try_send(line).is_ok()
     }
 }
@@ -38,7 +39,7 @@ impl LogSink {
 /// One write is one line, as `tracing_subscriber` writes them.
 impl Write for LogSink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let _dropped = self.send(line.to_vec());
+        let _dropped = self.send(Bytes::copy_from_slice(line));
         Ok(line.len())
     }
 
@@ -77,14 +78,14 @@ impl LogWriter {
     /// Writes what is left, unless nobody reads it.
     pub(crate) async fn finish(self) {
         // An empty line is the last.
-        self.sink.send(Vec::new());
+        self.sink.send(Bytes::new());
         let _given_up = timeout(LAST_LINES_WAIT, self.ended).await;
     }
 }
 
 /// Writes until an empty line. Standard output closed early is no reason to stop reading: the
 /// instances would block.
-fn write(mut lines: mpsc::Receiver<Vec<u8>>) {
+fn write(mut lines: mpsc::Receiver<Bytes>) {
     let mut last = false;
     while !last && let Some(first) = lines.blocking_recv() {
         last = first.is_empty();
@@ -124,6 +125,8 @@ pub(crate) async fn pump(
         }
         let json = attributed(text, &function.config.name, &instance.name)
             .unwrap_or_else(|| wrapped(text, level, &function.config.name, &instance.name));
+        let json = Bytes::from(json);
+        function.version.series.journal.add(json.clone());
         if !sink.send(json) {
             function.metrics.log_dropped.increment(1);
         }

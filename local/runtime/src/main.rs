@@ -12,6 +12,7 @@ mod function;
 mod gateway;
 mod instance;
 mod invoke_api;
+mod journal;
 mod logs;
 mod manifest;
 mod metrics;
@@ -23,12 +24,14 @@ mod scale;
 mod serve;
 mod server;
 mod sources;
+mod top;
 mod trace;
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -65,6 +68,29 @@ enum Command {
     Check {
         #[arg(long, default_value = "functions/functions.toml")]
         manifest: PathBuf,
+    },
+    /// Prints what a function has logged, as JSON lines
+    Logs {
+        function: String,
+        /// Go on with what it logs
+        #[arg(short, long)]
+        follow: bool,
+        /// How many of the last lines
+        #[arg(long, default_value_t = 100)]
+        lines: u32,
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
+    /// Shows the functions of a running runtime and how busy they are, again and again
+    Top {
+        /// Seconds between two looks
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        interval: u64,
+        /// Print one table and end
+        #[arg(long)]
+        once: bool,
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
     },
     /// Lists the functions and instances of a running runtime
     Ps {
@@ -180,6 +206,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let functions = Manifest::read(&manifest)?.functions.len();
             print(format!("{}: {functions} functions, no fault\n", manifest.display()).as_bytes())
         }
+        Command::Logs {
+            function,
+            follow,
+            lines,
+            admin,
+        } => client::logs(admin, &function, follow, lines).await,
+        Command::Top {
+            interval,
+            once,
+            admin,
+        } => top::run(admin, Duration::from_secs(interval), once).await,
         Command::Ps { admin } => print(client::ps(admin).await?.as_bytes()),
         Command::Reload { admin } => print(client::reload(admin).await?.as_bytes()),
         Command::Scale {

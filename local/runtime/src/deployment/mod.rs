@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::sync::broadcast::Receiver;
 
 use self::history::History;
 pub(crate) use self::history::{State, VersionView};
@@ -122,7 +123,7 @@ impl Deployment {
         state.versions += 1;
         Version {
             number: state.versions,
-            instances: Arc::clone(&state.current.version.instances),
+            series: Arc::clone(&state.current.version.series),
             program,
         }
     }
@@ -173,6 +174,11 @@ impl Deployment {
         let mut state = self.state();
         state.drop_canary("the function is gone");
         state.current.retire();
+    }
+
+    /// The last lines that its instances have logged, and those that come.
+    pub(crate) fn log(&self, lines: usize) -> (Vec<Bytes>, Receiver<Bytes>) {
+        self.state().current.version.series.journal.read(lines)
     }
 
     /// What `rollback` leads to when there is no canary.

@@ -1,7 +1,8 @@
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::harness::{Puppeteer, program, soon};
+use crate::harness::{Puppeteer, eventually, program, soon};
 
 #[tokio::test]
 async fn metrics_count_what_happened() {
@@ -73,4 +74,65 @@ async fn functions_and_scrape_targets_are_listed() {
     let table = String::from_utf8(soon(ps).await.unwrap().stdout).unwrap();
     assert_eq!(table.lines().count(), 3, "{table}");
     assert!(table.contains("puppet-2"), "{table}");
+}
+
+#[tokio::test]
+async fn log_of_a_function_is_printed_and_followed() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer
+        .start(
+            "",
+            "[functions.echo]\ncommand = [ECHO]\nroutes = ['POST /echo']\n",
+        )
+        .await;
+    let started = eventually(async || {
+        let (done, printed) = runtime.order(&["logs", "echo"]).await;
+        assert!(done, "{printed}");
+        (!printed.is_empty()).then_some(printed)
+    })
+    .await;
+    let line: Value = serde_json::from_str(&started).unwrap();
+    assert_eq!(line["message"], "started");
+    assert_eq!(line["instance"], "echo-1");
+    let (_, none) = runtime.order(&["logs", "echo", "--lines", "0"]).await;
+    assert_eq!(none, "");
+    let (done, printed) = runtime.order(&["logs", "nobody"]).await;
+    assert_eq!((done, &*printed), (false, "there is no function nobody\n"));
+
+    let address = runtime.admin.to_string();
+    let mut following = Command::new(program())
+        .args(["logs", "-f", "echo", "--admin", &address])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let mut next = async || soon(lines.next_line()).await.unwrap().unwrap();
+    assert_eq!(next().await, started.trim_end());
+    runtime.order(&["rollout", "echo"]).await;
+    let line: Value = serde_json::from_str(&next().await).unwrap();
+    assert_eq!(line["instance"], "echo-2");
+}
+
+#[tokio::test]
+async fn top_shows_how_busy_functions_are() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let waiting = [runtime.post("/puppet"), runtime.post("/puppet")];
+    let first = puppeteer.next().await;
+    runtime.queued("puppet", 1).await;
+    let (done, table) = runtime.order(&["top", "--once"]).await;
+    assert!(done, "{table}");
+    let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["puppet", "1", "0", "1", "1", "0.0", "0.0"]);
+    first.answer("{}").await;
+    puppeteer.next().await.answer("fail").await;
+    for response in waiting {
+        response.await.unwrap();
+    }
+    let function = runtime.function("puppet").await;
+    assert_eq!(
+        (&function["calls"], &function["errors"]),
+        (&2.into(), &1.into())
+    );
 }

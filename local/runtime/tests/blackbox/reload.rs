@@ -91,12 +91,17 @@ async fn manifest_with_faults_changes_nothing() {
     assert!(!done);
     assert_eq!(message, "one: an instance of the new version has ended\n");
     assert_eq!(status(&runtime, "/one").await, 200);
-    eventually(async || (runtime.function("one").await == before).then_some(())).await;
+    eventually(async || {
+        let now = runtime.function("one").await;
+        (now["instances"] == before["instances"]).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn new_route_needs_no_new_instance() {
     let mut runtime = Runtime::start(ONE).await;
+    let read = |line: &serde_json::Value| line["message"] == "the manifest was read again";
     let before = runtime.pids("one").await;
     let routes = ONE.replace("'POST /one'", "'POST /one', 'POST /uno'");
     let (_, printed) = runtime.reload(&routes).await;
@@ -104,9 +109,10 @@ async fn new_route_needs_no_new_instance() {
     assert_eq!(status(&runtime, "/uno").await, 200);
     assert_eq!(runtime.pids("one").await, before);
 
+    runtime.await_line(read).await;
+
     runtime.write(ONE);
     runtime.signal(Signal::SIGHUP);
-    let read = |line: &serde_json::Value| line["message"] == "the manifest was read again";
     runtime.await_line(read).await;
     assert_eq!(status(&runtime, "/uno").await, 404);
 }
