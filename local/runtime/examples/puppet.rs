@@ -1,7 +1,8 @@
 //! A function for the runtime's tests: asks the test at `$CONTROL` what to answer.
 //!
 //! One connection per invocation. It sends one line, `{"event","pid"}`; the test answers with
-//! one line: a JSON text, which becomes the answer, or `fail`, or `exit`.
+//! one line: a JSON text, which becomes the answer, or `fail`, or `exit`, or `swell` to use memory
+//! without end.
 
 use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 use serde_json::{Value, json};
@@ -24,6 +25,14 @@ async fn ask(event: LambdaEvent<Value>) -> Result<Value, Error> {
     match answer.trim() {
         "fail" => Err("told to fail".into()),
         "exit" => std::process::exit(7),
+        "swell" => swell(),
         json => Ok(serde_json::from_str(json)?),
+    }
+}
+
+fn swell() -> ! {
+    let mut memory = Vec::new();
+    loop {
+        memory.push(vec![1_u8; 1024 * 1024]);
     }
 }

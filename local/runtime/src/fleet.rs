@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::deployment::Deployment;
 use crate::dispatch::Dispatcher;
+use crate::driver::Driver;
 use crate::function::{Function, NotStarted, SharedDispatcher, Version, locked};
 use crate::logs::LogSink;
 use crate::manifest::{Declaration, FunctionConfig, Sources};
@@ -25,6 +26,7 @@ pub(crate) type Declarations = BTreeMap<String, Declaration>;
 pub(crate) struct Fleet {
     dispatcher: SharedDispatcher,
     registry: Arc<Registry>,
+    driver: Arc<Driver>,
     memory: Arc<Memory>,
     sink: LogSink,
     stop: Stop,
@@ -59,19 +61,21 @@ pub(crate) struct Change {
 }
 
 impl Fleet {
-    /// A fleet without functions, whose instances log to `sink`.
+    /// A fleet without functions, whose instances `driver` runs and log to `sink`.
     ///
     /// # Errors
     /// If the host does not tell how much memory it has.
     pub(crate) fn new(
         in_flight_max: Option<usize>,
         registry: Arc<Registry>,
+        driver: Driver,
         sink: LogSink,
         stop: Stop,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             dispatcher: Arc::new(Mutex::new(Dispatcher::new(in_flight_max))),
             registry,
+            driver: Arc::new(driver),
             memory: Arc::new(Memory::of_host()?),
             sink,
             stop,
@@ -195,6 +199,7 @@ impl Fleet {
         versions.push(Arc::downgrade(&function));
         self.scales.spawn(scale::run(
             Arc::clone(&function),
+            Arc::clone(&self.driver),
             Arc::clone(&self.memory),
             self.sink.clone(),
             self.stop.all.clone(),

@@ -7,6 +7,7 @@ mod call;
 mod client;
 mod deployment;
 mod dispatch;
+mod driver;
 mod fleet;
 mod function;
 mod gateway;
@@ -17,7 +18,6 @@ mod logs;
 mod manifest;
 mod metrics;
 mod platform;
-mod process;
 mod program;
 mod runtime_api;
 mod scale;
@@ -36,6 +36,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::driver::exec_child;
 use crate::logs::{LogSink, LogWriter};
 use crate::manifest::Manifest;
 use crate::serve::{Addresses, serve};
@@ -153,6 +154,10 @@ enum Command {
     #[command(hide = true)]
     ExecChild {
         parent: u32,
+        /// Control groups to join
+        #[arg(long)]
+        cgroup: Vec<PathBuf>,
+        /// The file of COMMAND's program
         #[arg(long)]
         program: Option<PathBuf>,
         #[arg(last = true, required = true)]
@@ -165,9 +170,10 @@ fn main() -> ExitCode {
         // Before any thread is started: this process is about to become another program.
         Command::ExecChild {
             parent,
+            cgroup,
             program,
             command,
-        } => process::exec_child(parent, program.as_deref(), &command).map(|never| match never {}),
+        } => exec_child(parent, &cgroup, program.as_deref(), &command).map(|never| match never {}),
         other => run(other),
     };
     match done {

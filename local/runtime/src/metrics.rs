@@ -71,6 +71,8 @@ pub(crate) struct FunctionMetrics {
     pub(crate) cold_starts: Counter,
     /// Instances that failed or got stuck, and were replaced.
     pub(crate) restarts: Counter,
+    /// Instances that the kernel ended for want of memory.
+    pub(crate) out_of_memory: Counter,
     /// Scheduled invocations skipped because the one before was still running.
     pub(crate) schedule_skipped: Counter,
     /// Log lines dropped because the runtime's standard output was too slow.
@@ -109,6 +111,7 @@ impl FunctionMetrics {
             stream: seconds("lambda_stream_seconds"),
             cold_starts: plain("lambda_cold_starts_total"),
             restarts: plain("lambda_restarts_total"),
+            out_of_memory: plain("lambda_out_of_memory_total"),
             schedule_skipped: plain("lambda_schedule_skipped_total"),
             log_dropped: plain("lambda_log_lines_dropped_total"),
             in_flight: level("lambda_in_flight"),

@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::driver::{self, Driver, Spare};
 use crate::function::Function;
 use crate::logs::LogSink;
 use crate::manifest::FunctionConfig;
-use crate::process;
 
 /// How often idle instances are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -62,6 +62,7 @@ impl Memory {
 /// Runs instances of `function` until it is over or `stop`, and stops them then.
 pub(crate) async fn run(
     function: Arc<Function>,
+    driver: Arc<Driver>,
     memory: Arc<Memory>,
     sink: LogSink,
     stop: CancellationToken,
@@ -69,10 +70,13 @@ pub(crate) async fn run(
     let stop = stop.child_token();
     let mut slots = Slots {
         function: Arc::clone(&function),
+        driver,
         memory,
         sink,
         stop: stop.clone(),
         running: JoinSet::new(),
+        spare: None,
+        preparing: JoinSet::new(),
     };
     slots.start(function.to_start(0));
     let mut looks = interval(LOOK_EVERY);
@@ -81,22 +85,30 @@ pub(crate) async fn run(
         tokio::select! {
             () = stop.cancelled() => {}
             () = function.demand.notified() => {}
-            _ = looks.tick() => function.retire_idle(slots.running.len()),
+            _ = looks.tick() => {
+                function.retire_idle(slots.running.len());
+                slots.keep_spare();
+            }
             Some(_retired) = slots.running.join_next() => {}
+            Some(prepared) = slots.preparing.join_next() => slots.spare = prepared.ok().flatten(),
         }
         slots.start(function.to_start(slots.running.len()));
     }
     stop.cancel();
-    slots.running.join_all().await;
+    slots.end().await;
 }
 
 /// The instances of a function; each is replaced when it ends by itself.
 struct Slots {
     function: Arc<Function>,
+    driver: Arc<Driver>,
     memory: Arc<Memory>,
     sink: LogSink,
     stop: CancellationToken,
     running: JoinSet<()>,
+    /// The next instance, if it is prepared.
+    spare: Option<Spare>,
+    preparing: JoinSet<Option<Spare>>,
 }
 
 impl Slots {
@@ -112,8 +124,10 @@ impl Slots {
                 );
                 return;
             };
-            let instance = process::supervise(
+            let instance = driver::supervise(
                 Arc::clone(&self.function),
+                Arc::clone(&self.driver),
+                self.spare.take(),
                 self.sink.clone(),
                 self.stop.clone(),
             );
@@ -121,6 +135,32 @@ impl Slots {
                 instance.await;
                 drop(memory);
             });
+        }
+    }
+
+    /// Sees to it that the next instance is prepared, if there may be one.
+    fn keep_spare(&mut self) {
+        let (min, max) = self.function.bounds();
+        let wanted = self.driver.keeps_spares() && min < max && self.running.len() < max;
+        if !wanted || self.spare.is_some() || !self.preparing.is_empty() {
+            return;
+        }
+        let (function, driver) = (Arc::clone(&self.function), Arc::clone(&self.driver));
+        self.preparing.spawn(async move {
+            let spare = driver.spare(&function).await;
+            let name = &function.config.name;
+            spare
+                .inspect_err(|error| tracing::debug!(function = name, "no spare: {error:#}"))
+                .ok()
+        });
+    }
+
+    /// Waits for the instances, which have been told to stop.
+    async fn end(self) {
+        self.running.join_all().await;
+        let prepared = self.preparing.join_all().await;
+        for spare in prepared.into_iter().chain([self.spare]).flatten() {
+            spare.discard().await;
         }
     }
 }

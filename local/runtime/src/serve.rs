@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::admin::Admin;
+use crate::driver::{Driver, Kind};
 use crate::fleet::{Fleet, Stop};
 use crate::invoke_api::InvokeApi;
 use crate::logs::LogSink;
@@ -62,6 +63,7 @@ pub(crate) async fn serve(
     let http = listen(addresses.http, "--http").await?;
     let invoke = listen(addresses.invoke, "--invoke").await?;
     let admin = listen(addresses.admin, "--admin").await?;
+    let driver = Driver::open(Kind::Process);
     announce([&http, &invoke, &admin], manifest.functions.len())?;
     let bounds = client_bounds(&manifest.gateway)?;
     let registry = Arc::new(Registry::new()?);
@@ -70,6 +72,7 @@ pub(crate) async fn serve(
     let fleet = Fleet::new(
         in_flight_max,
         Arc::clone(&registry),
+        driver,
         sink.clone(),
         stop.clone(),
     )?;

@@ -315,7 +315,7 @@ impl Puppeteer {
 }
 
 impl Invocation {
-    /// Ends the invocation with `answer`: JSON, `fail` or `exit`.
+    /// Ends the invocation with `answer`: JSON, `fail`, `exit` or `swell`.
     pub(crate) async fn answer(mut self, answer: &str) {
         self.say(answer).await;
     }

@@ -131,3 +131,40 @@ async fn environment_is_aws_and_the_manifests_and_nothing_else() {
         "{address}"
     );
 }
+
+/// Whether a process is in a control group that a runtime has made.
+fn is_limited(pid: i32) -> bool {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    groups.contains("/local-lambda/")
+}
+
+/// On a machine whose control groups are not writable there is no limit to be met.
+#[tokio::test]
+async fn instance_that_uses_too_much_memory_is_ended_and_replaced() {
+    let puppeteer = Puppeteer::new().await;
+    let mut runtime = puppeteer.start("memory_mb = 64", "").await;
+    if !is_limited(runtime.pids("puppet").await[0]) {
+        return eprintln!("not tested: control groups are not writable here");
+    }
+    let response = runtime.post("/puppet");
+    puppeteer.next().await.answer("swell").await;
+    assert_eq!(response.await.unwrap().status(), 500);
+    let line = runtime
+        .await_line(|line| {
+            line["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("the instance ended")
+        })
+        .await;
+    let message = line["message"].as_str().unwrap();
+    assert!(
+        message.contains("SIGKILL, out of memory at memory_mb = 64"),
+        "{message}"
+    );
+    let count = "lambda_out_of_memory_total{function=\"puppet\"}";
+    assert_eq!(runtime.metric(count).await.unwrap(), "1");
+    let response = runtime.post("/puppet");
+    puppeteer.next().await.answer(OK).await;
+    assert_eq!(response.await.unwrap().status(), 200);
+}

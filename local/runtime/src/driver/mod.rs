@@ -1,0 +1,360 @@
+//! Keeps the instances of functions running.
+
+mod cgroup;
+mod process;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use nix::sys::signal::Signal;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::process::exec_child;
+use self::process::{Process, Processes};
+use crate::call::Failure;
+use crate::dispatch::{InstanceId, Phase};
+use crate::function::Function;
+use crate::instance::{self, Instance};
+use crate::logs::LogSink;
+use crate::manifest::FunctionConfig;
+use crate::program::SEARCHED;
+use crate::runtime_api::RuntimeApi;
+use crate::server::{self, Bounds};
+
+/// First and longest pause before a failed instance is replaced.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// An instance that ran this long had no bad start.
+const SETTLED_AFTER: Duration = Duration::from_secs(30);
+/// Time between SIGTERM and SIGKILL.
+const TERMINATION_GRACE: Duration = Duration::from_millis(500);
+/// An instance may hold twice as many connections as it can take invocations, and some more; it
+/// leaves them open while it works.
+const INSTANCE: Bounds = Bounds {
+    connections_max: 4096,
+    per_ip_max: 4096,
+    patient: true,
+};
+const REGION: &str = "ap-northeast-2";
+
+/// Which driver is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Each instance is a process, limited where control groups are writable
+    Process,
+}
+
+/// What instances are made of.
+pub(crate) enum Driver {
+    /// Processes of this machine.
+    Process(Processes),
+}
+
+/// An instance that only has to be started.
+pub(crate) struct Spare {
+    instance: Instance,
+    listener: TcpListener,
+    body: Body,
+}
+
+/// What one instance is made of.
+enum Body {
+    Process(Process),
+}
+
+/// How a body ended.
+struct Exit {
+    /// The words that AWS has for it.
+    reason: String,
+    /// Whether the kernel ended it, or a part of it, for want of memory.
+    out_of_memory: bool,
+}
+
+/// How an instance came to its end.
+enum End {
+    /// The runtime is stopping, or the instance is not needed any more.
+    Stopped,
+    /// It was killed for being stuck.
+    Killed,
+    /// It ended by itself.
+    Failed,
+}
+
+impl Driver {
+    /// Takes what the driver needs.
+    pub(crate) fn open(kind: Kind) -> Self {
+        match kind {
+            Kind::Process => Self::Process(Processes::limited()),
+        }
+    }
+
+    /// Whether starting takes so long that it pays to have done most of it before.
+    pub(crate) fn keeps_spares(&self) -> bool {
+        match self {
+            Self::Process(processes) => processes.are_limited(),
+        }
+    }
+
+    /// Makes an instance that only has to be started.
+    ///
+    /// # Errors
+    /// If there is no address for it, or what it is made of cannot be had.
+    pub(crate) async fn spare(&self, function: &Function) -> anyhow::Result<Spare> {
+        let (instance, listener) = describe(function, function.next_instance()).await?;
+        let body = self.prepare(function, &instance).await?;
+        Ok(Spare {
+            instance,
+            listener,
+            body,
+        })
+    }
+
+    async fn prepare(&self, function: &Function, instance: &Instance) -> anyhow::Result<Body> {
+        match self {
+            Self::Process(processes) => Ok(Body::Process(processes.prepare(function, instance)?)),
+        }
+    }
+}
+
+impl Spare {
+    /// Leaves nothing of it behind.
+    pub(crate) async fn discard(self) {
+        self.body.finish().await;
+    }
+}
+
+impl Body {
+    async fn start(
+        &mut self,
+        function: &Arc<Function>,
+        instance: &Arc<Instance>,
+        sink: &LogSink,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Process(process) => process.start(function, instance, sink).await,
+        }
+    }
+
+    /// Waits for the end, which need not be the first wait.
+    async fn ended(&mut self) -> Exit {
+        match self {
+            Self::Process(process) => process.ended().await,
+        }
+    }
+
+    async fn signal(&self, signal: Signal) {
+        match self {
+            Self::Process(process) => process.signal(signal),
+        }
+    }
+
+    /// Waits for the last lines, and leaves nothing behind.
+    async fn finish(self) {
+        match self {
+            Self::Process(process) => process.finish().await,
+        }
+    }
+}
+
+/// Keeps one instance of `function` running until it is retired or `stop`; the first is `spare`, if
+/// there is one.
+pub(crate) async fn supervise(
+    function: Arc<Function>,
+    driver: Arc<Driver>,
+    mut spare: Option<Spare>,
+    sink: LogSink,
+    stop: CancellationToken,
+) {
+    let mut backoff = BACKOFF_MIN;
+    let first = spare.as_ref().map(|spare| spare.instance.id);
+    let mut next = first.unwrap_or_else(|| function.next_instance());
+    while !stop.is_cancelled() {
+        let started = Instant::now();
+        match run(&function, next, spare.take(), &driver, &sink, &stop).await {
+            Ok(End::Stopped) => return,
+            Ok(End::Killed) => {
+                function.metrics.restarts.increment(1);
+                next = function.next_instance();
+                continue;
+            }
+            Ok(End::Failed) => next = function.next_instance(),
+            // The number is not used up: the instance was never there.
+            Err(error) => {
+                let name = &function.config.name;
+                tracing::error!(function = name, "cannot start an instance: {error:#}");
+            }
+        }
+        function.metrics.restarts.increment(1);
+        if started.elapsed() >= SETTLED_AFTER {
+            backoff = BACKOFF_MIN;
+        }
+        function.restarts_in(next, backoff);
+        let _stopping = timeout(backoff, stop.cancelled()).await;
+        backoff = BACKOFF_MAX.min(backoff * 2);
+    }
+}
+
+async fn describe(function: &Function, id: InstanceId) -> anyhow::Result<(Instance, TcpListener)> {
+    let listener = instance::bind()
+        .await
+        .context("no free address in 127.0.0.0/8")?;
+    let instance = Instance::new(&function.config.name, id, listener.local_addr()?);
+    Ok((instance, listener))
+}
+
+/// Runs one instance until its end.
+async fn run(
+    function: &Arc<Function>,
+    id: InstanceId,
+    spare: Option<Spare>,
+    driver: &Driver,
+    sink: &LogSink,
+    stop: &CancellationToken,
+) -> anyhow::Result<End> {
+    let (mut instance, listener, body) = match spare {
+        Some(spare) => (spare.instance, spare.listener, Some(spare.body)),
+        None => {
+            let (instance, listener) = describe(function, id).await?;
+            (instance, listener, None)
+        }
+    };
+    instance.started = Instant::now();
+    let instance = Arc::new(instance);
+    function.add_instance(Arc::clone(&instance));
+    let api = Arc::new(RuntimeApi::new(Arc::clone(function), Arc::clone(&instance)));
+    let serving = server::serve(listener, INSTANCE, CancellationToken::new(), api);
+    // Dropped at the end, which ends the connections.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serving);
+    let started = tokio::select! {
+        started = start(function, &instance, body, driver, sink) => started,
+        () = stop.cancelled() => Err(anyhow::anyhow!("the runtime is stopping")),
+    };
+    match started {
+        Ok(body) => Ok(run_to_end(function, &instance, body, stop).await),
+        Err(error) => {
+            function.remove_instance(id, &Failure::Exited(format!("{error:#}")));
+            if stop.is_cancelled() {
+                Ok(End::Stopped)
+            } else {
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn start(
+    function: &Arc<Function>,
+    instance: &Arc<Instance>,
+    body: Option<Body>,
+    driver: &Driver,
+    sink: &LogSink,
+) -> anyhow::Result<Body> {
+    let mut body = match body {
+        Some(body) => body,
+        None => driver.prepare(function, instance).await?,
+    };
+    body.start(function, instance, sink).await?;
+    Ok(body)
+}
+
+async fn run_to_end(
+    function: &Function,
+    instance: &Instance,
+    mut body: Body,
+    stop: &CancellationToken,
+) -> End {
+    let (end, exit) = await_end(&mut body, instance, stop).await;
+    let ready = matches!(
+        function.instance_state(instance.id),
+        Some((Phase::Ready, _))
+    );
+    function.remove_instance(instance.id, &Failure::Exited(exit.reason.clone()));
+    body.finish().await;
+    if exit.out_of_memory {
+        function.metrics.out_of_memory.increment(1);
+    }
+    if matches!(end, End::Failed) {
+        log_end(function, instance, ready, &exit);
+    }
+    end
+}
+
+/// Waits until the body ends, by itself or because it is told to.
+async fn await_end(body: &mut Body, instance: &Instance, stop: &CancellationToken) -> (End, Exit) {
+    let end = tokio::select! {
+        exit = body.ended() => return (End::Failed, exit),
+        () = instance.kill.notified() => End::Killed,
+        () = instance.retire.notified() => End::Stopped,
+        () = stop.cancelled() => End::Stopped,
+    };
+    if matches!(end, End::Stopped) {
+        body.signal(Signal::SIGTERM).await;
+        if let Ok(exit) = timeout(TERMINATION_GRACE, body.ended()).await {
+            return (end, exit);
+        }
+    }
+    body.signal(Signal::SIGKILL).await;
+    (end, body.ended().await)
+}
+
+fn log_end(function: &Function, instance: &Instance, ready: bool, exit: &Exit) {
+    let memory = if exit.out_of_memory {
+        format!(
+            ", out of memory at memory_mb = {}",
+            function.config.memory_mb
+        )
+    } else {
+        String::new()
+    };
+    tracing::error!(
+        function = function.config.name,
+        instance = &*instance.name,
+        ready,
+        log = instance.log_tail(),
+        "the instance ended: {}{memory}",
+        exit.reason
+    );
+}
+
+/// The environment of an instance: AWS's, then the manifest's, and nothing of the runtime's own.
+fn environment(config: &FunctionConfig, instance: &Instance) -> Vec<(String, String)> {
+    let name = &config.name;
+    let mut variables: Vec<(String, String)> = [
+        ("AWS_LAMBDA_RUNTIME_API", instance.address.to_string()),
+        ("AWS_LAMBDA_FUNCTION_NAME", name.clone()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
+        (
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+            config.memory_mb.to_string(),
+        ),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", format!("/aws/lambda/{name}")),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", instance.name.to_string()),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".to_owned()),
+        ("AWS_REGION", REGION.to_owned()),
+        ("AWS_DEFAULT_REGION", REGION.to_owned()),
+        ("_HANDLER", name.clone()),
+        ("TZ", ":UTC".to_owned()),
+        ("LANG", "en_US.UTF-8".to_owned()),
+        ("PATH", SEARCHED.to_owned()),
+        (
+            "LOCAL_LAMBDA_METRICS_ADDR",
+            instance.metrics_address().to_string(),
+        ),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    // Its mere presence makes some clients poll many times at once.
+    if let Some(concurrency) = config.concurrency {
+        variables.push((
+            "AWS_LAMBDA_MAX_CONCURRENCY".to_owned(),
+            concurrency.to_string(),
+        ));
+    }
+    variables.extend(config.environment.clone());
+    variables
+}
