@@ -19,6 +19,7 @@ mod manifest;
 mod metrics;
 mod platform;
 mod program;
+mod reaper;
 mod runtime_api;
 mod scale;
 mod serve;
@@ -27,19 +28,22 @@ mod sources;
 mod top;
 mod trace;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::driver::exec_child;
+use crate::driver::{Kind, exec_child};
 use crate::logs::{LogSink, LogWriter};
 use crate::manifest::Manifest;
-use crate::serve::{Addresses, serve};
+use crate::serve::{Addresses, Plan};
 
 /// Runs AWS Lambda functions on this machine.
 #[derive(Parser)]
@@ -51,20 +55,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the manifest's functions until SIGTERM or SIGINT
-    Serve {
-        #[arg(long, default_value = "functions/functions.toml")]
-        manifest: PathBuf,
-        /// Where the HTTP routes are served
-        #[arg(long, default_value = "127.0.0.1:9000")]
-        http: SocketAddr,
-        /// Where the Invoke API is served
-        #[arg(long, default_value = "127.0.0.1:9001")]
-        invoke: SocketAddr,
-        /// Where metrics and `ps` are served
-        #[arg(long, default_value = "127.0.0.1:9002")]
-        admin: SocketAddr,
-    },
+    /// Runs the manifest's functions, or one COMMAND, until SIGTERM or SIGINT
+    Serve(Serve),
     /// Checks the manifest; prints every fault with file and line
     Check {
         #[arg(long, default_value = "functions/functions.toml")]
@@ -165,6 +157,71 @@ enum Command {
     },
 }
 
+#[derive(Args)]
+struct Serve {
+    #[arg(
+        long,
+        default_value = "functions/functions.toml",
+        conflicts_with = "command"
+    )]
+    manifest: PathBuf,
+    /// Where the HTTP routes are served [default: 127.0.0.1:9000, with COMMAND 0.0.0.0:$PORT]
+    #[arg(long)]
+    http: Option<SocketAddr>,
+    /// Where the Invoke API is served [default: 127.0.0.1:9001, with COMMAND nowhere]
+    #[arg(long)]
+    invoke: Option<SocketAddr>,
+    /// Where metrics and `ps` are served [default: 127.0.0.1:9002, with COMMAND nowhere]
+    #[arg(long)]
+    admin: Option<SocketAddr>,
+    /// Calls that COMMAND takes at once [default: what the environment says, else one]
+    #[arg(long, requires = "command")]
+    concurrency: Option<u32>,
+    /// The only function, without a manifest: it gets every request
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+impl Serve {
+    /// What to run, and where.
+    fn plan(self) -> anyhow::Result<Plan> {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        if self.command.is_empty() {
+            let addresses = Addresses {
+                http: self.http.unwrap_or_else(|| loopback(9000)),
+                invoke: self.invoke.or_else(|| Some(loopback(9001))),
+                admin: self.admin.or_else(|| Some(loopback(9002))),
+            };
+            return Ok(Plan {
+                manifest: Manifest::read(&self.manifest)?,
+                path: Some(self.manifest),
+                addresses,
+                driver: Kind::Process,
+            });
+        }
+        let texts = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let environment: BTreeMap<String, String> = std::env::vars_os().filter_map(texts).collect();
+        let port = environment
+            .get("PORT")
+            .map_or(Ok(8080), |port| port.parse());
+        let port = port.context("PORT must be a port")?;
+        let addresses = Addresses {
+            http: self.http.unwrap_or_else(|| ([0, 0, 0, 0], port).into()),
+            invoke: self.invoke,
+            admin: self.admin,
+        };
+        Ok(Plan {
+            manifest: Manifest::standalone(&self.command, self.concurrency, &environment)?,
+            path: None,
+            addresses,
+            // The limits are those of the container or unit that it is the only function of.
+            driver: Kind::Unlimited,
+        })
+    }
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         // Before any thread is started: this process is about to become another program.
@@ -190,21 +247,11 @@ fn main() -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve {
-            manifest,
-            http,
-            invoke,
-            admin,
-        } => {
-            let (path, manifest) = (manifest.clone(), Manifest::read(&manifest)?);
-            let addresses = Addresses {
-                http,
-                invoke,
-                admin,
-            };
+        Command::Serve(serve) => {
+            let plan = serve.plan()?;
             let writer = LogWriter::start()?;
             start_logging(writer.sink.clone());
-            let served = serve(path, manifest, addresses, &writer.sink).await;
+            let served = serve::serve(plan, &writer.sink).await;
             writer.finish().await;
             served
         }

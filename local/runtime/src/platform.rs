@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use crate::deployment::{Deployment, Terms};
 use crate::fleet::{Change, Fleet};
 use crate::gateway::{Gateway, Routing, Target};
-use crate::manifest::{Manifest, Route, RouteTable, StaticFile};
+use crate::manifest::{Manifest, Route, RouteTable};
 
 const HEALTH: &[u8] = br#"{"status":"ok"}"#;
 
@@ -22,22 +22,23 @@ pub(crate) struct Platform {
     pub(crate) fleet: Arc<Fleet>,
     /// The routes.
     pub(crate) gateway: Arc<Gateway>,
-    manifest: PathBuf,
+    /// The file that may be read again.
+    manifest: Option<PathBuf>,
     reloading: Mutex<()>,
 }
 
 impl Platform {
-    /// Starts what `manifest` says, which was read from the file `path`.
+    /// Starts what `manifest` says, which was read from the file `path`, if from one.
     ///
     /// # Errors
     /// If a static file cannot be read, or the instances do not fit into the host's memory; nothing has
     /// been started then.
     pub(crate) fn start(
         manifest: Manifest,
-        path: PathBuf,
+        path: Option<PathBuf>,
         fleet: Arc<Fleet>,
     ) -> anyhow::Result<Self> {
-        let statics = static_targets(&manifest.statics)?;
+        let statics = static_targets(&manifest)?;
         let versions = fleet.prepare(&manifest.functions)?;
         fleet.switch(manifest.functions, versions);
         let routing = Routing::new(routes(statics, &fleet)?, manifest.gateway);
@@ -57,8 +58,8 @@ impl Platform {
     /// then.
     pub(crate) async fn reload(&self) -> anyhow::Result<Change> {
         let _one_at_a_time = self.reloading.lock().await;
-        let manifest = Manifest::read(&self.manifest)?;
-        let statics = static_targets(&manifest.statics)?;
+        let manifest = self.read()?;
+        let statics = static_targets(&manifest)?;
         let versions = self.fleet.prepare(&manifest.functions)?;
         self.fleet.await_started(&versions).await?;
         let in_flight_max = manifest.gateway.in_flight_max;
@@ -93,7 +94,7 @@ impl Platform {
         terms: Option<Terms>,
     ) -> anyhow::Result<Deployed> {
         let _one_at_a_time = self.reloading.lock().await;
-        let mut manifest = Manifest::read(&self.manifest)?;
+        let mut manifest = self.read()?;
         let declared = manifest.functions.remove(&deployment.name);
         let config = declared
             .context("the manifest does not have it any more")?
@@ -135,16 +136,26 @@ impl Platform {
             share: 100,
         })
     }
+
+    fn read(&self) -> anyhow::Result<Manifest> {
+        let path = self.manifest.as_ref();
+        Ok(Manifest::read(
+            path.context("there is no manifest to read")?,
+        )?)
+    }
 }
 
 /// The files that are served as they are, and the runtime's own health.
-fn static_targets(files: &[StaticFile]) -> anyhow::Result<Vec<(Route, Target)>> {
+fn static_targets(manifest: &Manifest) -> anyhow::Result<Vec<(Route, Target)>> {
     let health = Target::Static {
         content: Bytes::from_static(HEALTH),
         content_type: HeaderValue::from_static("application/json"),
     };
-    let mut targets = vec![(Route::health(), health)];
-    for entry in files {
+    let mut targets = Vec::new();
+    if !manifest.standalone {
+        targets.push((Route::health(), health));
+    }
+    for entry in &manifest.statics {
         let file = &entry.file;
         let content =
             std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;

@@ -1,11 +1,12 @@
 //! `local-lambda serve`: puts everything together, and takes it apart again.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,11 +16,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::admin::Admin;
 use crate::driver::{Driver, Kind};
 use crate::fleet::{Fleet, Stop};
+use crate::function::NotStarted;
 use crate::invoke_api::InvokeApi;
 use crate::logs::LogSink;
 use crate::manifest::{self, Manifest};
 use crate::metrics::Registry;
 use crate::platform::Platform;
+use crate::reaper;
 use crate::server::{self, Bounds};
 
 /// Longest wait at the end for requests in progress.
@@ -37,34 +40,48 @@ const OPERATORS: Bounds = Bounds {
 /// File descriptors kept for other things than HTTP connections: the other addresses, instances.
 const DESCRIPTORS_KEPT: u64 = 4096;
 
+/// What to serve.
+pub(crate) struct Plan {
+    /// The functions.
+    pub(crate) manifest: Manifest,
+    /// The file it was read from, and may be read from again.
+    pub(crate) path: Option<PathBuf>,
+    /// Where.
+    pub(crate) addresses: Addresses,
+    /// As what.
+    pub(crate) driver: Kind,
+}
+
 /// Where the runtime listens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Addresses {
     /// HTTP routes.
     pub(crate) http: SocketAddr,
-    /// The Invoke API.
-    pub(crate) invoke: SocketAddr,
-    /// Metrics and what `ps` asks for.
-    pub(crate) admin: SocketAddr,
+    /// The Invoke API, if it is served.
+    pub(crate) invoke: Option<SocketAddr>,
+    /// Metrics and what `ps` asks for, if they are served.
+    pub(crate) admin: Option<SocketAddr>,
 }
 
-/// Runs the functions of the manifest in the file `manifest` until SIGTERM or SIGINT, and reads it again
-/// on SIGHUP; `sink` gets what they log.
+/// Runs the functions of the plan's manifest until SIGTERM or SIGINT, and reads it again on SIGHUP;
+/// `sink` gets what they log.
 ///
 /// # Errors
-/// If the manifest is not valid, an address is taken or a static file cannot be read; before any
-/// function has started.
-pub(crate) async fn serve(
-    path: PathBuf,
-    manifest: Manifest,
-    addresses: Addresses,
-    sink: &LogSink,
-) -> anyhow::Result<()> {
+/// If an address is taken or a static file cannot be read; before any function has started. If the
+/// function of a standalone manifest does not start.
+pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
+    let Plan {
+        manifest,
+        path,
+        addresses,
+        driver,
+    } = plan;
     let http = listen(addresses.http, "--http").await?;
-    let invoke = listen(addresses.invoke, "--invoke").await?;
-    let admin = listen(addresses.admin, "--admin").await?;
-    let driver = Driver::open(Kind::Process);
-    announce([&http, &invoke, &admin], manifest.functions.len())?;
+    let invoke = listen_if(addresses.invoke, "--invoke").await?;
+    let admin = listen_if(addresses.admin, "--admin").await?;
+    let driver = Driver::open(driver);
+    announce(&http, [&invoke, &admin], manifest.functions.len())?;
+    let standalone = manifest.standalone;
     let bounds = client_bounds(&manifest.gateway)?;
     let registry = Arc::new(Registry::new()?);
     let stop = Stop::default();
@@ -84,30 +101,73 @@ pub(crate) async fn serve(
     let until = || stop.clients.clone();
     let mut clients = JoinSet::new();
     clients.spawn(server::serve(http, bounds, until(), gateway));
-    clients.spawn(server::serve(invoke, OPERATORS, until(), invoke_api));
+    if let Some(invoke) = invoke {
+        clients.spawn(server::serve(invoke, OPERATORS, until(), invoke_api));
+    }
     // Ended when dropped.
     let mut others = JoinSet::new();
-    others.spawn(server::serve(admin, OPERATORS, stop.all.clone(), admin_api));
+    if let Some(admin) = admin {
+        others.spawn(server::serve(admin, OPERATORS, stop.all.clone(), admin_api));
+    }
     others.spawn(tidy(registry));
     others.spawn(sweep(Arc::clone(&fleet)));
+    if std::process::id() == 1 {
+        others.spawn(reap_orphans(Arc::clone(&fleet)));
+    }
 
-    await_stop(&platform).await?;
+    let stopped = tokio::select! {
+        signal = await_stop(&platform) => signal,
+        failed = start_fails(&fleet), if standalone => failed,
+    };
     drain(&fleet, &stop, clients).await;
     fleet.end().await;
-    Ok(())
+    stopped
+}
+
+/// Fails if an instance ends before one is ready.
+async fn start_fails(fleet: &Fleet) -> anyhow::Result<()> {
+    for version in fleet.versions() {
+        loop {
+            match version.started().await {
+                Ok(()) => break,
+                Err(NotStarted::Failed) => {
+                    bail!("the function does not start; the log has its last lines")
+                }
+                Err(NotStarted::TooSlow) => {}
+            }
+        }
+    }
+    pending().await
 }
 
 /// Port 0 asks for any free port: tells which it became.
-fn announce(listeners: [&TcpListener; 3], functions: usize) -> anyhow::Result<()> {
-    let [http, invoke, admin] = listeners.map(TcpListener::local_addr);
-    let (http, invoke, admin) = (http?, invoke?, admin?);
-    tracing::info!(%http, %invoke, %admin, "serving {functions} functions");
+fn announce(
+    http: &TcpListener,
+    others: [&Option<TcpListener>; 2],
+    functions: usize,
+) -> anyhow::Result<()> {
+    let http = http.local_addr()?;
+    let [invoke, admin] = others.map(|listener| {
+        let address = listener.as_ref().and_then(|it| it.local_addr().ok());
+        address.map(tracing::field::display)
+    });
+    tracing::info!(%http, invoke, admin, "serving {functions} functions");
     Ok(())
 }
 
 async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.with_context(|| format!("cannot listen on {address}; {option} takes another address"))
+}
+
+async fn listen_if(
+    address: Option<SocketAddr>,
+    option: &str,
+) -> anyhow::Result<Option<TcpListener>> {
+    match address {
+        Some(address) => listen(address, option).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// As many connections as the manifest allows and the file descriptors suffice for. The
@@ -142,6 +202,13 @@ async fn sweep(fleet: Arc<Fleet>) {
     loop {
         let now = ticks.tick().await;
         fleet.sweep(now.into());
+    }
+}
+
+/// The first process of a container gets the processes whose parents have ended.
+async fn reap_orphans(fleet: Arc<Fleet>) {
+    if let Err(error) = reaper::reap_orphans(&fleet).await {
+        tracing::warn!("ended processes are not waited for: {error}");
     }
 }
 

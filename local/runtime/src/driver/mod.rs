@@ -46,6 +46,9 @@ const REGION: &str = "ap-northeast-2";
 pub(crate) enum Kind {
     /// Each instance is a process, limited where control groups are writable
     Process,
+    /// Each instance is a process, limited by nothing but what limits the runtime.
+    #[value(skip)]
+    Unlimited,
 }
 
 /// What instances are made of.
@@ -89,6 +92,7 @@ impl Driver {
     pub(crate) fn open(kind: Kind) -> Self {
         match kind {
             Kind::Process => Self::Process(Processes::limited()),
+            Kind::Unlimited => Self::Process(Processes::unlimited()),
         }
     }
 

@@ -31,6 +31,11 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
+    /// Processes without limits.
+    pub(super) fn unlimited() -> Self {
+        Self { cgroups: None }
+    }
+
     /// Processes with limits of memory and of processes where control groups are writable, which
     /// they may not be: then the log says so.
     pub(super) fn limited() -> Self {

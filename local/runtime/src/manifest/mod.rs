@@ -8,6 +8,7 @@ mod gateway;
 mod members;
 mod route;
 mod source;
+mod standalone;
 mod table;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,9 @@ pub(crate) struct Manifest {
     pub(crate) statics: Vec<StaticFile>,
     /// The functions, by name.
     pub(crate) functions: BTreeMap<String, Declaration>,
+    /// Whether it is of one function that has every path and method, and whose failure to start is
+    /// the end.
+    pub(crate) standalone: bool,
 }
 
 /// One `[[static]]` entry.
@@ -216,6 +220,7 @@ fn read_manifest(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Manifest
         gateway,
         statics,
         functions,
+        standalone: false,
     }
 }
 

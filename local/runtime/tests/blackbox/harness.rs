@@ -90,8 +90,7 @@ impl Runtime {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let stdout = process.stdout.take().unwrap();
-        let mut lines = BufReader::new(stdout).lines();
+        let mut lines = lines_of(&mut process);
         let started = await_line(&mut lines, |line| line["http"].is_string()).await;
         let address = |name: &str| started[name].as_str().unwrap().parse().unwrap();
         Self {
@@ -222,7 +221,13 @@ fn write_manifest(folder: &TempDir, manifest: &str) -> PathBuf {
     file
 }
 
-async fn await_line(
+/// The lines of a process' standard output.
+pub(crate) fn lines_of(process: &mut Child) -> Lines<BufReader<ChildStdout>> {
+    BufReader::new(process.stdout.take().unwrap()).lines()
+}
+
+/// The first line that fits.
+pub(crate) async fn await_line(
     lines: &mut Lines<BufReader<ChildStdout>>,
     fits: impl Fn(&Value) -> bool,
 ) -> Value {
@@ -291,11 +296,16 @@ impl Puppeteer {
 
     /// The manifest of [`Puppeteer::start`].
     pub(crate) fn manifest(&self, members: &str, rest: &str) -> String {
-        let control = self.listener.local_addr().unwrap();
+        let control = self.address();
         format!(
             "[defaults]\ntimeout_s = 60\nqueue_wait_ms = 60000\nenvironment = {{ CONTROL = \"{control}\" }}\n\
              [functions.puppet]\ncommand = [PUPPET]\nroutes = [\"POST /puppet\"]\n{members}\n{rest}"
         )
+    }
+
+    /// The value of `CONTROL`.
+    pub(crate) fn address(&self) -> String {
+        self.listener.local_addr().unwrap().to_string()
     }
 
     /// The next invocation.

@@ -19,4 +19,5 @@ mod rollout;
 mod runtime_api;
 mod scaling;
 mod sources;
+mod standalone;
 mod streaming;
