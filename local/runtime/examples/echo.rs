@@ -5,8 +5,18 @@ use serde_json::{Map, Value, json};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
+    if std::env::var_os("LEAVE_ORPHAN").is_some() {
+        again()
+            .env_remove("LEAVE_ORPHAN")
+            .env("FAIL_AT_START", "1")
+            .spawn()?;
+        return Ok(());
+    }
     if std::env::var_os("FAIL_AT_START").is_some() {
         return Err("told to fail at start".into());
+    }
+    if std::env::var_os("NEVER_READY").is_some() {
+        std::future::pending::<()>().await;
     }
     println!("{{\"level\":\"INFO\",\"message\":\"started\"}}");
     run_concurrent(service_fn(echo)).await
@@ -15,6 +25,9 @@ async fn main() -> Result<(), Error> {
 async fn echo(request: Request) -> Result<Response<Body>, Error> {
     let mut response = Response::builder().header("set-cookie", "a=1; Path=/");
     response = response.header("set-cookie", "b=2");
+    if request.headers().contains_key("x-orphan") {
+        leave_orphan()?;
+    }
     if request.headers().contains_key("x-describe") {
         let body = describe(&request).to_string();
         return Ok(response
@@ -42,6 +55,17 @@ fn describe(request: &Request) -> Value {
         "bodyBytes": request.body().len(),
         "requestId": request.lambda_context().request_id,
         "deadlineMs": request.lambda_context().deadline,
+        "secret": std::env::var("KEYS_FILE").ok().and_then(|path| std::fs::read_to_string(path).ok()),
         "environment": std::env::vars().collect::<std::collections::BTreeMap<_, _>>(),
     })
+}
+
+/// Starts a process that starts another and ends before it.
+fn leave_orphan() -> Result<(), Error> {
+    again().env("LEAVE_ORPHAN", "1").spawn()?.wait()?;
+    Ok(())
+}
+
+fn again() -> std::process::Command {
+    std::process::Command::new("/proc/self/exe")
 }

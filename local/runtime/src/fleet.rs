@@ -90,8 +90,10 @@ impl Fleet {
     /// Starts new versions of the functions that are not there or differ. They get no calls yet.
     ///
     /// # Errors
-    /// If the instances to be kept running do not fit into the host's memory.
+    /// If the instances to be kept running do not fit into the host's memory, or a function does not
+    /// say what the driver runs.
     pub(crate) fn prepare(&self, declared: &Declarations) -> anyhow::Result<Vec<Arc<Function>>> {
+        self.driver.check(declared.values().map(|it| &it.config))?;
         self.memory.check(declared.values().map(|it| &it.config))?;
         let mut started = Vec::new();
         for (name, Declaration { config, .. }) in declared {
@@ -181,7 +183,8 @@ impl Fleet {
         config: FunctionConfig,
     ) -> Arc<Function> {
         // One that cannot be read is not there yet: each start looks again.
-        let program = Program::open(&config.command[0]).ok().flatten();
+        let program = config.command.first();
+        let program = program.and_then(|program| Program::open(program).ok().flatten());
         let version = match deployment {
             Some(deployment) => deployment.next_version(program),
             None => Version::first(program),
@@ -257,6 +260,7 @@ impl Fleet {
         self.stop.all.cancel();
         self.scales.close();
         self.scales.wait().await;
+        self.driver.finish().await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::mem::replace;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub(crate) struct Version {
     pub(crate) series: Arc<Series>,
     /// The program of its instances, if it is kept.
     pub(crate) program: Option<Program>,
+    /// The id of its image, once a container of it has been started.
+    pub(crate) image: Arc<OnceLock<String>>,
 }
 
 /// What the versions of a function have in common.
@@ -86,6 +88,7 @@ impl Version {
             number: 1,
             series: Arc::default(),
             program,
+            image: Arc::default(),
         }
     }
 }

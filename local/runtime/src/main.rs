@@ -142,6 +142,9 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:9001")]
         invoke: SocketAddr,
     },
+    /// Removes the containers of the runtime OWNER once it has ended
+    #[command(hide = true)]
+    ReapContainers { owner: String },
     /// Becomes COMMAND, bound to the life of the process PARENT
     #[command(hide = true)]
     ExecChild {
@@ -165,6 +168,9 @@ struct Serve {
         conflicts_with = "command"
     )]
     manifest: PathBuf,
+    /// What instances are
+    #[arg(long, value_enum, default_value_t = Kind::Process, conflicts_with = "command")]
+    driver: Kind,
     /// Where the HTTP routes are served [default: 127.0.0.1:9000, with COMMAND 0.0.0.0:$PORT]
     #[arg(long)]
     http: Option<SocketAddr>,
@@ -196,7 +202,7 @@ impl Serve {
                 manifest: Manifest::read(&self.manifest)?,
                 path: Some(self.manifest),
                 addresses,
-                driver: Kind::Process,
+                driver: self.driver,
             });
         }
         let texts = |(name, value): (OsString, OsString)| {
@@ -317,6 +323,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             answer.push(b'\n');
             print(&answer)
         }
+        Command::ReapContainers { owner } => driver::reap(&owner).await,
         Command::ExecChild { .. } => Ok(()),
     }
 }

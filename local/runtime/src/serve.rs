@@ -79,7 +79,7 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
     let http = listen(addresses.http, "--http").await?;
     let invoke = listen_if(addresses.invoke, "--invoke").await?;
     let admin = listen_if(addresses.admin, "--admin").await?;
-    let driver = Driver::open(driver);
+    let driver = Driver::open(driver).await?;
     announce(&http, [&invoke, &admin], manifest.functions.len())?;
     let standalone = manifest.standalone;
     let bounds = client_bounds(&manifest.gateway)?;

@@ -125,6 +125,7 @@ impl Deployment {
             number: state.versions,
             series: Arc::clone(&state.current.version.series),
             program,
+            image: Arc::default(),
         }
     }
 

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::PIDS_MAX;
+
 /// Where the kernel shows control groups.
 const ROOT: &str = "/sys/fs/cgroup";
-/// Most processes and threads of one instance, as on AWS.
-const PIDS_MAX: u32 = 1024;
 /// The runtimes' groups, where a runtime has none of its own.
 const PARENT: &str = "local-lambda";
 /// Bytes in the unit of `memory_mb`.

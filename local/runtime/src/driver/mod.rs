@@ -1,18 +1,23 @@
 //! Keeps the instances of functions running.
 
 mod cgroup;
+mod docker;
+mod owner;
 mod process;
+mod secrets;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use nix::sys::signal::Signal;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::docker::reap;
+use self::docker::{Container, Engine};
 pub(crate) use self::process::exec_child;
 use self::process::{Process, Processes};
 use crate::call::Failure;
@@ -39,6 +44,8 @@ const INSTANCE: Bounds = Bounds {
     per_ip_max: 4096,
     patient: true,
 };
+/// Most processes and threads of one instance, as on AWS.
+const PIDS_MAX: u32 = 1024;
 const REGION: &str = "ap-northeast-2";
 
 /// Which driver is asked for.
@@ -46,6 +53,8 @@ const REGION: &str = "ap-northeast-2";
 pub(crate) enum Kind {
     /// Each instance is a process, limited where control groups are writable
     Process,
+    /// Each instance is a container
+    Docker,
     /// Each instance is a process, limited by nothing but what limits the runtime.
     #[value(skip)]
     Unlimited,
@@ -55,18 +64,22 @@ pub(crate) enum Kind {
 pub(crate) enum Driver {
     /// Processes of this machine.
     Process(Processes),
+    /// Containers of a Docker engine on this machine.
+    Docker(Arc<Engine>),
 }
 
-/// An instance that only has to be started.
+/// An instance that is not started yet.
 pub(crate) struct Spare {
     instance: Instance,
     listener: TcpListener,
-    body: Body,
+    /// Absent if it is to be made with the start.
+    body: Option<Body>,
 }
 
 /// What one instance is made of.
 enum Body {
     Process(Process),
+    Container(Container),
 }
 
 /// How a body ended.
@@ -89,10 +102,44 @@ enum End {
 
 impl Driver {
     /// Takes what the driver needs.
-    pub(crate) fn open(kind: Kind) -> Self {
-        match kind {
+    ///
+    /// # Errors
+    /// If there is no Docker engine for it.
+    pub(crate) async fn open(kind: Kind) -> anyhow::Result<Self> {
+        Ok(match kind {
             Kind::Process => Self::Process(Processes::limited()),
+            Kind::Docker => Self::Docker(Arc::new(Engine::open().await?)),
             Kind::Unlimited => Self::Process(Processes::unlimited()),
+        })
+    }
+
+    /// Whether functions say what this driver runs.
+    ///
+    /// # Errors
+    /// Names those that do not.
+    pub(crate) fn check<'a>(
+        &self,
+        functions: impl Iterator<Item = &'a FunctionConfig>,
+    ) -> anyhow::Result<()> {
+        let (member, lacks): (_, fn(&FunctionConfig) -> bool) = match self {
+            Self::Process(_) => ("command", |function| function.command.is_empty()),
+            Self::Docker(_) => ("image", |function| function.image.is_none()),
+        };
+        let lacking = functions.filter(|function| lacks(function));
+        let lacking: Vec<&str> = lacking.map(|function| function.name.as_str()).collect();
+        ensure!(
+            lacking.is_empty(),
+            "no {member}, which this driver needs: {}",
+            lacking.join(", ")
+        );
+        Ok(())
+    }
+
+    /// Removes what is left when no instance runs any more.
+    pub(crate) async fn finish(&self) {
+        match self {
+            Self::Process(_) => {}
+            Self::Docker(engine) => engine.finish().await,
         }
     }
 
@@ -100,6 +147,7 @@ impl Driver {
     pub(crate) fn keeps_spares(&self) -> bool {
         match self {
             Self::Process(processes) => processes.are_limited(),
+            Self::Docker(_) => true,
         }
     }
 
@@ -108,18 +156,16 @@ impl Driver {
     /// # Errors
     /// If there is no address for it, or what it is made of cannot be had.
     pub(crate) async fn spare(&self, function: &Function) -> anyhow::Result<Spare> {
-        let (instance, listener) = describe(function, function.next_instance()).await?;
-        let body = self.prepare(function, &instance).await?;
-        Ok(Spare {
-            instance,
-            listener,
-            body,
-        })
+        let mut spare = describe(function, function.next_instance()).await?;
+        let body = self.prepare(function, &spare.instance).await?;
+        spare.body = Some(body);
+        Ok(spare)
     }
 
     async fn prepare(&self, function: &Function, instance: &Instance) -> anyhow::Result<Body> {
         match self {
             Self::Process(processes) => Ok(Body::Process(processes.prepare(function, instance)?)),
+            Self::Docker(engine) => Ok(Body::Container(engine.prepare(function, instance).await?)),
         }
     }
 }
@@ -127,7 +173,9 @@ impl Driver {
 impl Spare {
     /// Leaves nothing of it behind.
     pub(crate) async fn discard(self) {
-        self.body.finish().await;
+        if let Some(body) = self.body {
+            body.finish().await;
+        }
     }
 }
 
@@ -140,6 +188,7 @@ impl Body {
     ) -> anyhow::Result<()> {
         match self {
             Self::Process(process) => process.start(function, instance, sink).await,
+            Self::Container(container) => container.start(function, instance, sink).await,
         }
     }
 
@@ -147,12 +196,14 @@ impl Body {
     async fn ended(&mut self) -> Exit {
         match self {
             Self::Process(process) => process.ended().await,
+            Self::Container(container) => container.ended().await,
         }
     }
 
-    async fn signal(&self, signal: Signal) {
+    async fn signal(&mut self, signal: Signal) {
         match self {
             Self::Process(process) => process.signal(signal),
+            Self::Container(container) => container.signal(signal).await,
         }
     }
 
@@ -160,6 +211,7 @@ impl Body {
     async fn finish(self) {
         match self {
             Self::Process(process) => process.finish().await,
+            Self::Container(container) => container.finish().await,
         }
     }
 }
@@ -202,12 +254,16 @@ pub(crate) async fn supervise(
     }
 }
 
-async fn describe(function: &Function, id: InstanceId) -> anyhow::Result<(Instance, TcpListener)> {
+async fn describe(function: &Function, id: InstanceId) -> anyhow::Result<Spare> {
     let listener = instance::bind()
         .await
         .context("no free address in 127.0.0.0/8")?;
     let instance = Instance::new(&function.config.name, id, listener.local_addr()?);
-    Ok((instance, listener))
+    Ok(Spare {
+        instance,
+        listener,
+        body: None,
+    })
 }
 
 /// Runs one instance until its end.
@@ -219,12 +275,13 @@ async fn run(
     sink: &LogSink,
     stop: &CancellationToken,
 ) -> anyhow::Result<End> {
-    let (mut instance, listener, body) = match spare {
-        Some(spare) => (spare.instance, spare.listener, Some(spare.body)),
-        None => {
-            let (instance, listener) = describe(function, id).await?;
-            (instance, listener, None)
-        }
+    let Spare {
+        mut instance,
+        listener,
+        body,
+    } = match spare {
+        Some(spare) => spare,
+        None => describe(function, id).await?,
     };
     instance.started = Instant::now();
     let instance = Arc::new(instance);
@@ -262,8 +319,13 @@ async fn start(
         Some(body) => body,
         None => driver.prepare(function, instance).await?,
     };
-    body.start(function, instance, sink).await?;
-    Ok(body)
+    match body.start(function, instance, sink).await {
+        Ok(()) => Ok(body),
+        Err(error) => {
+            body.finish().await;
+            Err(error)
+        }
+    }
 }
 
 async fn run_to_end(

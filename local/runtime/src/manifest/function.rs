@@ -132,16 +132,17 @@ pub(super) fn read(
     faults: &mut Faults<'_>,
 ) -> Option<Declaration> {
     check_name(name, faults);
-    let command = read_command(&mut table, faults);
+    let image = read_image(&mut table, faults);
+    let command = read_command(&mut table, image.is_some(), faults);
     let routes = Route::read_all(&mut table, faults);
     let sources = Sources {
         schedules: Schedule::read_all(&mut table, faults),
         continuous: Continuous::read(&mut table, faults),
     };
     let settings = Settings::read(&mut table, faults).over(defaults);
-    let (min_instances, max_instances) = settings.instances(name, faults);
+    let instances = settings.instances(name, faults);
     Some(Declaration {
-        config: configuration(name, command?, min_instances, max_instances, settings),
+        config: configuration(name, command?, image, instances, settings),
         routes,
         sources,
     })
@@ -150,8 +151,8 @@ pub(super) fn read(
 fn configuration(
     name: &Spanned<String>,
     command: Vec<String>,
-    min_instances: u32,
-    max_instances: u32,
+    image: Option<String>,
+    (min_instances, max_instances): (u32, u32),
     settings: Settings,
 ) -> FunctionConfig {
     let queue_wait_ms = settings.queue_wait_ms.unwrap_or(DEFAULT_QUEUE_WAIT_MS);
@@ -159,6 +160,7 @@ fn configuration(
     FunctionConfig {
         name: name.as_ref().clone(),
         command,
+        image,
         concurrency: settings.concurrency,
         min_instances,
         max_instances,
@@ -181,7 +183,24 @@ fn merged<V: Clone>(under: &BTreeMap<String, V>, over: BTreeMap<String, V>) -> B
     merged
 }
 
-fn read_command(table: &mut Members<'_>, faults: &mut Faults<'_>) -> Option<Vec<String>> {
+fn read_image(table: &mut Members<'_>, faults: &mut Faults<'_>) -> Option<String> {
+    let image = table.take::<Spanned<String>>("image", faults)?;
+    let name = faults.expand(&image)?;
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        faults.add(image.span(), format!("\"{name}\" is no name of an image"));
+    }
+    Some(name)
+}
+
+/// Reads the command, which only a function with an image may lack.
+fn read_command(
+    table: &mut Members<'_>,
+    has_image: bool,
+    faults: &mut Faults<'_>,
+) -> Option<Vec<String>> {
+    if has_image && !table.has("command") {
+        return Some(Vec::new());
+    }
     let parts: Spanned<Vec<Spanned<String>>> = table.require("command", faults)?;
     let expanded: Vec<_> = parts
         .as_ref()

@@ -78,8 +78,10 @@ pub(crate) struct Sources {
 pub(crate) struct FunctionConfig {
     /// The table's name.
     pub(crate) name: String,
-    /// Program and arguments.
+    /// Program and arguments; empty if it only has an image.
     pub(crate) command: Vec<String>,
+    /// The container image that runs it.
+    pub(crate) image: Option<String>,
     /// Invocations one instance takes at once; absent means one, in sequential mode.
     pub(crate) concurrency: Option<u32>,
     /// Instances kept running.

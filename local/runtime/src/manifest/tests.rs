@@ -225,3 +225,19 @@ fn route_may_have_bounds() {
     let expected = expected.map(|(line, message)| (line, message.to_owned()));
     assert_eq!(found, expected);
 }
+
+#[test]
+fn a_function_has_a_command_or_an_image() {
+    let manifest = parse("[functions.a]\nimage='my/${HOST}:1'\n").expect("valid");
+    let function = &manifest.functions["a"].config;
+    assert_eq!(function.image.as_deref(), Some("my/db.example:1"));
+    assert!(function.command.is_empty());
+    let found = faults("[functions.a]\n[functions.b]\nimage='a b'\n");
+    assert_eq!(
+        found,
+        [
+            (1, "functions.a.command is missing".to_owned()),
+            (3, "\"a b\" is no name of an image".to_owned())
+        ]
+    );
+}

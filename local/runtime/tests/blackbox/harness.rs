@@ -19,6 +19,33 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two looks at a condition that cannot be awaited.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// What instances are; containers are made of the images that `tests/docker` builds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Driver {
+    Process,
+    Docker,
+}
+
+/// Makes a test of each function named, under either driver.
+macro_rules! under_either_driver {
+    ($($test:ident)*) => {
+        mod process {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::harness::Driver::Process).await;
+            })*
+        }
+        mod docker {
+            $(#[tokio::test]
+            #[ignore = "needs a Docker engine: local/runtime/tests/docker"]
+            async fn $test() {
+                super::$test(crate::harness::Driver::Docker).await;
+            })*
+        }
+    };
+}
+pub(crate) use under_either_driver;
+
 /// A running runtime; killed when dropped.
 pub(crate) struct Runtime {
     pub(crate) process: Child,
@@ -64,17 +91,33 @@ impl Runtime {
     /// Starts a runtime for `manifest`, in which `ECHO` and `PUPPET` stand for the test functions
     /// and `CONTROL` for the address of a [`Puppeteer`]; returns once every instance is ready.
     pub(crate) async fn start(manifest: &str) -> Self {
-        let runtime = Self::launch(manifest).await;
+        Self::start_under(Driver::Process, manifest).await
+    }
+
+    /// As [`Runtime::start`], under either driver.
+    pub(crate) async fn start_under(driver: Driver, manifest: &str) -> Self {
+        let runtime = Self::launch_under(driver, manifest, &[]).await;
         runtime.ready().await;
         runtime
     }
 
     /// As [`Runtime::start`], without waiting for the instances.
     pub(crate) async fn launch(manifest: &str) -> Self {
+        Self::launch_under(Driver::Process, manifest, &[]).await
+    }
+
+    /// As [`Runtime::launch`], under either driver; `variables` are added to its environment.
+    pub(crate) async fn launch_under(
+        driver: Driver,
+        manifest: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = write_manifest(&folder, manifest);
+        let file = write_manifest(driver, &folder, manifest);
         let mut process = Command::new(program())
             .arg("serve")
+            .arg("--driver")
+            .arg(format!("{driver:?}").to_lowercase())
             .arg("--manifest")
             .arg(&file)
             .args([
@@ -86,6 +129,7 @@ impl Runtime {
                 "127.0.0.1:0",
             ])
             .env("RUNTIME_ONLY", "not for functions")
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -106,7 +150,7 @@ impl Runtime {
 
     /// Replaces the manifest.
     pub(crate) fn write(&self, manifest: &str) {
-        write_manifest(&self.folder, manifest);
+        write_manifest(Driver::Process, &self.folder, manifest);
     }
 
     /// Replaces the manifest and has it read; what `local-lambda reload` prints.
@@ -162,12 +206,17 @@ impl Runtime {
             .unwrap()
     }
 
-    /// The process ids of a function's instances.
+    /// The process ids of a function's instances, once each has one: a container that is being started
+    /// has none yet.
     pub(crate) async fn pids(&self, name: &str) -> Vec<i32> {
-        let function = self.function(name).await;
-        let instances = function["instances"].as_array().unwrap();
-        let pid = |instance: &Value| i32::try_from(instance["pid"].as_i64().unwrap()).unwrap();
-        instances.iter().map(pid).collect()
+        eventually(async || {
+            let function = self.function(name).await;
+            let instances = function["instances"].as_array().unwrap();
+            let pid = |instance: &Value| i32::try_from(instance["pid"].as_i64().unwrap()).unwrap();
+            let pids: Vec<i32> = instances.iter().map(pid).collect();
+            (!pids.contains(&0)).then_some(pids)
+        })
+        .await
     }
 
     /// The value of the metric whose line begins with `name`.
@@ -183,7 +232,7 @@ impl Runtime {
     }
 
     /// Waits until every function has the instances that are kept running.
-    async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         eventually(async || {
             let functions: Vec<Value> =
                 serde_json::from_str(&self.admin("/functions").await).unwrap();
@@ -209,13 +258,20 @@ impl Runtime {
     }
 }
 
-/// Writes the manifest's file.
-fn write_manifest(folder: &TempDir, manifest: &str) -> PathBuf {
-    let quoted = |name| format!("{:?}", example(name).display().to_string());
-    let text = manifest
-        .replace("ECHO", &quoted("echo"))
-        .replace("PUPPET", &quoted("puppet"))
-        .replace("STREAMER", &quoted("streamer"));
+/// Writes the manifest's file, with the test functions' programs, and images where they are needed.
+fn write_manifest(driver: Driver, folder: &TempDir, manifest: &str) -> PathBuf {
+    let mut text = manifest.to_owned();
+    for function in ["echo", "puppet", "streamer"] {
+        let name = function.to_uppercase();
+        let image = format!("image = 'local-lambda-test/{function}:dev'");
+        if driver == Driver::Docker {
+            text = text.replace(&format!("[{name}]"), &format!("[{name}]\n{image}"));
+        }
+        text = text.replace(
+            &name,
+            &format!("{:?}", example(function).display().to_string()),
+        );
+    }
     let file = folder.path().join("functions.toml");
     std::fs::write(&file, text).unwrap();
     file
@@ -291,7 +347,14 @@ impl Puppeteer {
     /// A runtime with the patient function `puppet` at `POST /puppet`; `members` go into its table, and
     /// `rest` comes after it.
     pub(crate) async fn start(&self, members: &str, rest: &str) -> Runtime {
-        Runtime::start(&self.manifest(members, rest)).await
+        self.start_under(Driver::Process, members, rest).await
+    }
+
+    /// As [`Puppeteer::start`], under either driver.
+    pub(crate) async fn start_under(&self, driver: Driver, members: &str, rest: &str) -> Runtime {
+        let runtime = Runtime::launch_under(driver, &self.manifest(members, rest), &[]).await;
+        runtime.ready().await;
+        runtime
     }
 
     /// The manifest of [`Puppeteer::start`].

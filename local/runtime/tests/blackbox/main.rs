@@ -9,6 +9,7 @@ mod admin;
 mod calls;
 mod command_line;
 mod connections;
+mod docker;
 mod harness;
 mod http;
 mod invoke;

@@ -1,28 +1,8 @@
 use tokio::process::Command;
 
-use crate::harness::{Puppeteer, eventually, is_alive, program, soon};
+use crate::harness::{Puppeteer, eventually, program, soon};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
-
-#[tokio::test]
-async fn a_function_at_rest_is_started_by_its_first_call_and_stopped_when_idle() {
-    let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("min_instances = 0\nidle_s = 1", "").await;
-    assert!(runtime.pids("puppet").await.is_empty());
-    for _ in 0..2 {
-        let response = runtime.post("/puppet");
-        let invocation = puppeteer.next().await;
-        let pid = invocation.pid;
-        invocation.answer(OK).await;
-        assert_eq!(response.await.unwrap().status(), 200);
-        eventually(async || (!is_alive(pid)).then_some(())).await;
-    }
-    assert_eq!(
-        runtime.metric("lambda_cold_starts_total").await.unwrap(),
-        "2"
-    );
-    assert_eq!(runtime.metric("lambda_restarts_total").await.unwrap(), "0");
-}
 
 #[tokio::test]
 async fn calls_that_wait_get_instances_up_to_max_instances() {

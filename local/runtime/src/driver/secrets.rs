@@ -1,0 +1,163 @@
+//! Secret files as containers see them: copies that their user may read, kept current.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::unistd::getuid;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::owner::Owner;
+use crate::function::locked;
+use crate::manifest::FunctionConfig;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Where a container has them.
+const INSIDE: &str = "/run/secrets";
+
+/// The copies of all functions: one folder each, with a file for each variable.
+///
+/// A file itself could not be shown to a container: it has another owner, and a new file of the same
+/// name, which is how secrets are changed, would not be seen.
+pub(super) struct Secrets {
+    folder: PathBuf,
+    user: (u32, u32),
+    copies: Mutex<BTreeMap<PathBuf, Copied>>,
+}
+
+/// What a copy is of.
+struct Copied {
+    source: PathBuf,
+    stamp: Stamp,
+}
+
+/// Tells a file from the one that was there before: inode, size, and time of the last change.
+type Stamp = (u64, u64, i64, i64);
+
+/// What a container gets.
+#[derive(Default)]
+pub(super) struct Provided {
+    /// Variables and paths.
+    pub(super) variables: Vec<(String, String)>,
+    /// The folder and where to mount it.
+    pub(super) bind: Option<String>,
+}
+
+impl Secrets {
+    /// A place for the copies of the runtime `owner`, which belong to `user`; those of runtimes that
+    /// are gone are removed.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn new(owner: Owner, user: (u32, u32)) -> anyhow::Result<Self> {
+        let base = base();
+        let folder = base.join(owner.to_string());
+        make(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for entry in fs::read_dir(base)?.flatten() {
+            let owner = entry.file_name().to_str().and_then(Owner::parse);
+            if owner.is_some_and(Owner::is_gone) {
+                let _removed_by_another = fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(Self {
+            folder,
+            user,
+            copies: Mutex::default(),
+        })
+    }
+
+    /// Copies the secrets of a function.
+    ///
+    /// # Errors
+    /// If one cannot be read, or its copy not written.
+    pub(super) fn provide(&self, config: &FunctionConfig) -> anyhow::Result<Provided> {
+        if config.secrets.is_empty() {
+            return Ok(Provided::default());
+        }
+        let folder = self.folder.join(&config.name);
+        make(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut variables = Vec::new();
+        for (name, source) in &config.secrets {
+            let copied = copy(source, &folder.join(name), self.user)
+                .with_context(|| format!("cannot copy the secret {name}"))?;
+            locked(&self.copies).insert(folder.join(name), copied);
+            variables.push((name.clone(), format!("{INSIDE}/{name}")));
+        }
+        Ok(Provided {
+            variables,
+            bind: Some(format!("{}:{INSIDE}:ro", folder.display())),
+        })
+    }
+
+    /// Copies files again that have changed.
+    pub(super) async fn keep_current(self: Arc<Self>) {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            for (path, copied) in &mut *locked(&self.copies) {
+                // A file that is away for a moment keeps its copy.
+                let now = fs::metadata(&copied.source).map(|it| stamp(&it));
+                if now.is_ok_and(|now| now != copied.stamp) {
+                    match copy(&copied.source, path, self.user) {
+                        Ok(new) => *copied = new,
+                        Err(error) => tracing::warn!("cannot renew {}: {error}", path.display()),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Removes the copies of the runtime `owner`.
+pub(super) fn remove(owner: &str) {
+    let _never_there = fs::remove_dir_all(base().join(owner));
+}
+
+/// In memory, where the machine has such a place for this user.
+fn base() -> PathBuf {
+    let place = if getuid().is_root() {
+        Some(PathBuf::from("/run"))
+    } else {
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
+    };
+    let place = place.filter(|place| place.is_dir());
+    place
+        .unwrap_or_else(std::env::temp_dir)
+        .join("local-lambda")
+}
+
+/// Others may go through, but not look around.
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o711).create(folder)
+}
+
+fn copy(source: &Path, target: &Path, (user, group): (u32, u32)) -> io::Result<Copied> {
+    let stamp = stamp(&fs::metadata(source)?);
+    let content = fs::read(source)?;
+    let new = target.with_extension("new");
+    let _none_left = fs::remove_file(&new);
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o400)
+        .open(&new)?;
+    file.write_all(&content)?;
+    chown(&new, Some(user), Some(group))?;
+    fs::rename(&new, target)?;
+    Ok(Copied {
+        source: source.to_owned(),
+        stamp,
+    })
+}
+
+fn stamp(file: &fs::Metadata) -> Stamp {
+    (file.ino(), file.size(), file.mtime(), file.mtime_nsec())
+}
