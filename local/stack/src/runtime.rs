@@ -1,6 +1,6 @@
 //! The function runtime with every function of the manifest.
 
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use anyhow::{anyhow, ensure};
 use reqwest::{Client, StatusCode};
@@ -56,6 +56,10 @@ pub fn command(stack: &Stack) -> anyhow::Result<Vec<String>> {
     let address = |port| format!("127.0.0.1:{}", stack.ports.get(port));
     let mut command = vec![stack.program("local-lambda")?, "serve".into()];
     command.extend(["--manifest".into(), MANIFEST.into()]);
+    // Set by local/up.
+    if let Ok(driver) = env::var("PAYFN_DRIVER") {
+        command.extend(["--driver".into(), driver]);
+    }
     command.extend(["--http".into(), address(Port::Http)]);
     command.extend(["--invoke".into(), address(Port::Invoke)]);
     command.extend(["--admin".into(), address(Port::Admin)]);
