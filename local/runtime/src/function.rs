@@ -195,7 +195,7 @@ impl Function {
         Self {
             id,
             version,
-            arn: format!("{ARN_PREFIX}{}", config.name),
+            arn: arn(&config.name, None),
             config,
             metrics,
             tally: Arc::default(),
@@ -487,6 +487,14 @@ pub(crate) enum NotStarted {
     Failed,
     /// They take too long.
     TooSlow,
+}
+
+/// The Amazon resource name of a function, or of one of its versions.
+pub(crate) fn arn(function: &str, qualifier: Option<&str>) -> String {
+    match qualifier {
+        None => format!("{ARN_PREFIX}{function}"),
+        Some(qualifier) => format!("{ARN_PREFIX}{function}:{qualifier}"),
+    }
 }
 
 /// No code panics while it holds one of these locks, so a poisoned one is as good as any.

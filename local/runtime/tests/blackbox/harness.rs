@@ -181,11 +181,15 @@ impl Runtime {
 
     /// Invokes a function through the Invoke API.
     pub(crate) async fn invoke(&self, function: &str, payload: &str) -> reqwest::Response {
+        let request = self.invocation(function).body(payload.to_owned());
+        soon(request.send()).await.unwrap()
+    }
+
+    /// A request to the Invoke API for a function, which may be named in any form.
+    pub(crate) fn invocation(&self, function: &str) -> reqwest::RequestBuilder {
         let address = self.invoke;
         let url = format!("http://{address}/2015-03-31/functions/{function}/invocations");
-        soon(self.client.post(url).body(payload.to_owned()).send())
-            .await
-            .unwrap()
+        self.client.post(url)
     }
 
     /// `GET` from the admin address.

@@ -68,70 +68,149 @@ async fn answer_above_the_limit_is_a_function_error() {
 }
 
 #[tokio::test]
+async fn function_is_invoked_by_every_form_of_its_name() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    for name in [
+        "puppet:$LATEST",
+        "123456789012:function:puppet",
+        "arn:aws:lambda:us-east-1:123456789012:function:puppet:$LATEST",
+        "arn%3Aaws%3Alambda%3Aus-east-1%3A123456789012%3Afunction%3Apuppet",
+    ] {
+        let (response, ()) = tokio::join!(runtime.invoke(name, "{}"), async {
+            puppeteer.next().await.answer("1").await;
+        });
+        assert_eq!(response.status(), 200, "{name}");
+        assert_eq!(response.text().await.unwrap(), "1");
+    }
+}
+
+#[tokio::test]
+async fn dry_run_checks_and_calls_nothing() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let dry = |name: &str, payload: &'static str| {
+        let request = runtime.invocation(name).body(payload);
+        request.header("x-amz-invocation-type", "DryRun").send()
+    };
+    let response = soon(dry("puppet", "{}")).await.unwrap();
+    assert_eq!(response.status(), 204);
+    assert_eq!(response.headers()["x-amzn-requestid"].len(), 36);
+    assert_eq!(response.text().await.unwrap(), "");
+    assert_eq!(soon(dry("nobody", "{}")).await.unwrap().status(), 404);
+    assert_eq!(soon(dry("puppet", "{oops")).await.unwrap().status(), 400);
+    let invocations = runtime.metric("lambda_invocations_total").await.unwrap();
+    assert_eq!(invocations, "0");
+}
+
+/// Status, exception and message of a refused request.
+async fn refused(request: reqwest::RequestBuilder) -> (u16, String, String) {
+    let response = soon(request.send()).await.unwrap();
+    let status = response.status().as_u16();
+    let header = response.headers().get("x-amzn-errortype");
+    let exception = header.unwrap().to_str().unwrap().to_owned();
+    assert_eq!(response.headers()["x-amzn-requestid"].len(), 36);
+    let body: Value = response.json().await.unwrap();
+    let message = body.get("message").or(body.get("Message")).unwrap();
+    (status, exception, message.as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
 async fn refusals_have_aws_shapes() {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("queue_max = 0", "").await;
-    let response = runtime.invoke("nobody", "{}").await;
-    assert_eq!(response.status(), 404);
-    assert_eq!(
-        response.headers()["x-amzn-errortype"],
-        "ResourceNotFoundException"
-    );
-    let body: Value = response.json().await.unwrap();
-    assert!(
-        body["Message"]
-            .as_str()
-            .unwrap()
-            .starts_with("Function not found: arn:aws:lambda:")
-    );
+    let runtime = puppeteer.start("", "").await;
+    let request = |name: &str, body: &'static str| runtime.invocation(name).body(body);
+    let arn = "Function not found: arn:aws:lambda:ap-northeast-2:000000000000:function";
+    for (request, status, exception, message) in [
+        (
+            request("nobody", "{}"),
+            404,
+            "ResourceNotFoundException",
+            &*format!("{arn}:nobody"),
+        ),
+        (
+            request("puppet:7", "{}"),
+            404,
+            "ResourceNotFoundException",
+            &format!("{arn}:puppet:7"),
+        ),
+        (
+            request("a.b", "{}"),
+            400,
+            "ValidationException",
+            "1 validation error detected",
+        ),
+        (
+            request("puppet", "{oops"),
+            400,
+            "InvalidRequestContentException",
+            "Could not parse request body into json",
+        ),
+        (
+            request("puppet", "<a/>").header("content-type", "text/xml; charset=utf-8"),
+            415,
+            "UnsupportedMediaTypeException",
+            "Unsupported Media Type: text/xml",
+        ),
+        (
+            request("puppet", "{}").header("x-amz-invocation-type", "Later"),
+            400,
+            "InvalidParameterValueException",
+            "x-amz-invocation-type must be RequestResponse, Event or DryRun, not Later",
+        ),
+    ] {
+        let found = refused(request).await;
+        assert_eq!((found.0, &*found.1), (status, exception), "{}", found.2);
+        assert!(found.2.starts_with(message), "{}", found.2);
+    }
+}
 
-    let response = runtime.invoke("puppet", "{oops").await;
-    assert_eq!(response.status(), 400);
-    assert_eq!(
-        response.headers()["x-amzn-errortype"],
-        "InvalidRequestContentException"
+#[tokio::test]
+async fn payload_above_the_limit_is_refused() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let limit = 6_291_556;
+    let fits = format!("\"{}\"", "x".repeat(limit - 2));
+    let request = runtime.invocation("puppet").body(format!("{fits} "));
+    let message = "Request must be smaller than 6291556 bytes for the InvokeFunction operation";
+    let expected = (
+        413,
+        "RequestTooLargeException".to_owned(),
+        message.to_owned(),
     );
+    assert_eq!(refused(request).await, expected);
+    let (response, ()) = tokio::join!(runtime.invoke("puppet", &fits), async {
+        puppeteer.next().await.answer("{}").await;
+    });
+    assert_eq!(response.status(), 200);
+}
 
-    let response = runtime
-        .invoke("puppet", &format!("\"{}\"", "x".repeat(6_291_556)))
-        .await;
-    assert_eq!(response.status(), 413);
-    assert_eq!(
-        response.headers()["x-amzn-errortype"],
-        "RequestTooLargeException"
-    );
-
-    let url = format!(
-        "http://{}/2015-03-31/functions/puppet/invocations",
-        runtime.invoke
-    );
-    let request = runtime
-        .client
-        .post(url)
-        .header("x-amz-invocation-type", "Event");
-    let response = soon(request.send()).await.unwrap();
-    assert_eq!(response.status(), 400);
-    assert_eq!(
-        response.headers()["x-amzn-errortype"],
-        "InvalidParameterValueException"
-    );
-
-    let running = runtime.post("/puppet");
-    let invocation = puppeteer.next().await;
-    let response = runtime.invoke("puppet", "{}").await;
-    assert_eq!(response.status(), 429);
-    assert_eq!(
-        response.headers()["x-amzn-errortype"],
-        "TooManyRequestsException"
-    );
-    assert_eq!(response.headers()["retry-after"], "1");
-    let body: Value = response.json().await.unwrap();
-    assert_eq!(
-        body["Reason"],
-        "ReservedFunctionConcurrentInvocationLimitExceeded"
-    );
-    invocation.answer("{}").await;
-    assert_eq!(running.await.unwrap().status(), 200);
+#[tokio::test]
+async fn throttle_tells_its_reason() {
+    for (members, reason) in [
+        ("queue_max = 0", "ConcurrentInvocationLimitExceeded"),
+        (
+            "reserved_concurrency = 1",
+            "ReservedFunctionConcurrentInvocationLimitExceeded",
+        ),
+    ] {
+        let puppeteer = Puppeteer::new().await;
+        let runtime = puppeteer.start(members, "").await;
+        let running = runtime.post("/puppet");
+        let invocation = puppeteer.next().await;
+        let response = runtime.invoke("puppet", "{}").await;
+        assert_eq!(response.status(), 429);
+        assert_eq!(
+            response.headers()["x-amzn-errortype"],
+            "TooManyRequestsException"
+        );
+        assert_eq!(response.headers()["retry-after"], "1");
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(body["Reason"], reason);
+        assert_eq!(body["message"], "Rate Exceeded.");
+        invocation.answer("{}").await;
+        assert_eq!(running.await.unwrap().status(), 200);
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,113 @@
+//! The Invoke API: `POST /2015-03-31/functions/{name}/invocations`.
+//!
+//! Source: AWS Lambda API reference, "Invoke".
+
+mod exceptions;
+mod names;
+mod request;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use uuid::Uuid;
+
+use self::exceptions::Exception;
+use self::names::{Invoked, LATEST};
+use self::request::{Kind, read_payload};
+use crate::call::{self, Call, Failure};
+use crate::deployment::Deployment;
+use crate::fleet::Fleet;
+use crate::server::{Handle, Reply};
+use crate::trace::Trace;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
+const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+const UNHANDLED: HeaderValue = HeaderValue::from_static("Unhandled");
+
+/// Answers the Invoke API for every function.
+pub(crate) struct InvokeApi {
+    fleet: Arc<Fleet>,
+}
+
+impl InvokeApi {
+    /// The API for the functions of `fleet`.
+    pub(crate) fn new(fleet: Arc<Fleet>) -> Self {
+        Self { fleet }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, id: Uuid) -> Result<Reply, Exception> {
+        let trace = Trace::of(request.headers());
+        let (parts, body) = request.into_parts();
+        let function = self.find(&parts.method, &Invoked::of(&parts.uri)?)?;
+        let kind = Kind::of(&parts.headers)?;
+        let payload = read_payload(kind, &parts.headers, body).await?;
+        match kind {
+            Kind::DryRun => Ok(empty(StatusCode::NO_CONTENT)),
+            Kind::Event => {
+                let message = "the invocation type Event is not supported";
+                Err(Exception::invalid_parameter(message))
+            }
+            Kind::RequestResponse => {
+                let trace = trace.xray();
+                self.invoke(&function, Call { id, payload, trace }).await
+            }
+        }
+    }
+
+    fn find(&self, method: &Method, invoked: &Invoked) -> Result<Arc<Deployment>, Exception> {
+        if method != Method::POST {
+            return Err(Exception::unknown_operation());
+        }
+        let function = self.fleet.get(&invoked.function);
+        function
+            .filter(|_| invoked.is_latest())
+            .ok_or_else(|| Exception::not_found(&invoked.function, invoked.qualifier.as_deref()))
+    }
+
+    async fn invoke(&self, function: &Deployment, call: Call) -> Result<Reply, Exception> {
+        let id = call.id;
+        match function.invoke_whole(call).await {
+            Ok(answer) => Ok(executed(answer)),
+            Err(failure) => match Exception::of(&failure) {
+                Some(exception) => Err(exception),
+                None => Ok(function_error(&failure, id)),
+            },
+        }
+    }
+}
+
+impl Handle for InvokeApi {
+    async fn handle(&self, request: Request<Incoming>, _: SocketAddr) -> Reply {
+        // The id of the call, once there is one; an exception before has an id of its own.
+        let id = call::new_id();
+        let answer = self.answer(request, id).await;
+        let mut reply = answer.unwrap_or_else(Exception::into_reply);
+        reply.headers_mut().insert(REQUEST_ID, call::id_value(id));
+        reply
+    }
+}
+
+fn executed(body: Bytes) -> Reply {
+    let mut reply = Response::new(body.into());
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(EXECUTED_VERSION, HeaderValue::from_static(LATEST));
+    reply
+}
+
+fn function_error(failure: &Failure, id: Uuid) -> Reply {
+    let mut reply = executed(failure.body(id));
+    reply.headers_mut().insert(FUNCTION_ERROR, UNHANDLED);
+    reply
+}
+
+fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Bytes::new().into());
+    *reply.status_mut() = status;
+    reply
+}
