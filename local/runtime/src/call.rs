@@ -1,6 +1,7 @@
 //! One call to a function: what goes in, what comes out.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::answer::Answer;
+use crate::tail::Tail;
 
 /// Largest answer of a function in bytes, as on AWS: 6 MiB and a little for the envelope.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 6_291_556;
@@ -28,6 +30,19 @@ pub(crate) struct Call {
     pub(crate) payload: Bytes,
     /// `Lambda-Runtime-Trace-Id`.
     pub(crate) trace: HeaderValue,
+    /// What few callers add.
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+/// What a caller of the Invoke API may add to an event.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extras {
+    /// `Lambda-Runtime-Client-Context`, a JSON object.
+    pub(crate) client_context: Option<HeaderValue>,
+    /// `Lambda-Runtime-Aws-Tenant-Id`.
+    pub(crate) tenant: Option<HeaderValue>,
+    /// Records what the instance logs meanwhile.
+    pub(crate) tail: Option<Arc<Tail>>,
 }
 
 /// The answer of a function, or why there is none.
@@ -84,6 +99,7 @@ impl Call {
             id: new_id(),
             payload,
             trace,
+            extras: None,
         }
     }
 }

@@ -1,16 +1,20 @@
 //! One running process of a function, and the address it calls.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::time::timeout;
 
 use crate::dispatch::InstanceId;
+use crate::function::locked;
+use crate::tail::Tail;
 
 /// Port of the Runtime API, the one AWS uses.
 const RUNTIME_API_PORT: u16 = 9001;
@@ -20,8 +24,13 @@ const METRICS_PORT: u16 = 9464;
 const BIND_ATTEMPTS_MAX: u32 = 64;
 /// Bytes of log kept to explain an end.
 const LOG_TAIL_BYTES: usize = 4096;
+/// Most requests to read what has been logged that are kept for a reader.
+const READ_REQUESTS_MAX: usize = 64;
+/// Longest wait for such a request.
+const READ_WAIT: Duration = Duration::from_millis(200);
 
 /// A running process of a function.
+#[derive(Debug)]
 pub(crate) struct Instance {
     /// Its number.
     pub(crate) id: InstanceId,
@@ -37,6 +46,10 @@ pub(crate) struct Instance {
     pub(crate) retire: Notify,
     pid: AtomicU32,
     log_tail: Mutex<VecDeque<u8>>,
+    /// The invocations whose log is recorded.
+    recorded: Mutex<Vec<Weak<Tail>>>,
+    /// Asks those who read its streams to drop what is sent once there is nothing to read.
+    readers: broadcast::Sender<mpsc::Sender<Infallible>>,
 }
 
 impl Instance {
@@ -51,6 +64,8 @@ impl Instance {
             retire: Notify::new(),
             pid: AtomicU32::new(0),
             log_tail: Mutex::default(),
+            recorded: Mutex::default(),
+            readers: broadcast::Sender::new(READ_REQUESTS_MAX),
         }
     }
 
@@ -71,19 +86,36 @@ impl Instance {
 
     /// Keeps the end of what it logged.
     pub(crate) fn remember(&self, line: &[u8]) {
-        let mut tail = self.tail();
+        let mut tail = locked(&self.log_tail);
         tail.extend(line);
         let surplus = tail.len().saturating_sub(LOG_TAIL_BYTES);
         tail.drain(..surplus);
+        let mut recorded = locked(&self.recorded);
+        recorded.retain(|tail| tail.upgrade().is_some_and(|tail| tail.line(line)));
+    }
+
+    /// Has `tail` get every further line, until it is dropped.
+    pub(crate) fn record(&self, tail: &Arc<Tail>) {
+        let mut recorded = locked(&self.recorded);
+        recorded.retain(|tail| tail.strong_count() > 0);
+        recorded.push(Arc::downgrade(tail));
+    }
+
+    /// Returns once every line has been read that the instance has written until now.
+    pub(crate) async fn lines_read(&self) {
+        let (request, mut dropped) = mpsc::channel(1);
+        drop(self.readers.send(request));
+        let _given_up = timeout(READ_WAIT, dropped.recv()).await;
+    }
+
+    /// What whoever reads one of its streams is asked.
+    pub(crate) fn read_requests(&self) -> broadcast::Receiver<mpsc::Sender<Infallible>> {
+        self.readers.subscribe()
     }
 
     /// The end of what it logged.
     pub(crate) fn log_tail(&self) -> String {
-        String::from_utf8_lossy(self.tail().make_contiguous()).into_owned()
-    }
-
-    fn tail(&self) -> MutexGuard<'_, VecDeque<u8>> {
-        self.log_tail.lock().unwrap_or_else(PoisonError::into_inner)
+        String::from_utf8_lossy(locked(&self.log_tail).make_contiguous()).into_owned()
     }
 }
 

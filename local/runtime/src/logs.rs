@@ -107,29 +107,38 @@ pub(crate) async fn pump(
     instance: Arc<Instance>,
     sink: LogSink,
 ) {
+    let mut requests = instance.read_requests();
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
-        line.clear();
-        let read = (&mut reader)
-            .take(LINE_BYTES_MAX)
-            .read_until(b'\n', &mut line)
-            .await;
-        if !matches!(read, Ok(1..)) {
+        let room = LINE_BYTES_MAX.saturating_sub(line.len() as u64);
+        let mut rest = (&mut reader).take(room);
+        let read = tokio::select! {
+            biased;
+            read = rest.read_until(b'\n', &mut line) => read,
+            // There is nothing to read now, which dropping the request tells.
+            _ = requests.recv() => continue,
+        };
+        if read.is_err() || line.is_empty() {
             return;
         }
         instance.remember(&line);
-        let text = line.trim_ascii();
-        if text.is_empty() {
-            continue;
-        }
-        let json = attributed(text, &function.config.name, &instance.name)
-            .unwrap_or_else(|| wrapped(text, level, &function.config.name, &instance.name));
-        let json = Bytes::from(json);
-        function.version.series.journal.add(json.clone());
-        if !sink.send(json) {
-            function.metrics.log_dropped.increment(1);
-        }
+        pass_on(&line, level, &function, &instance, &sink);
+        line.clear();
+    }
+}
+
+fn pass_on(line: &[u8], level: &str, function: &Function, instance: &Instance, sink: &LogSink) {
+    let text = line.trim_ascii();
+    if text.is_empty() {
+        return;
+    }
+    let json = attributed(text, &function.config.name, &instance.name)
+        .unwrap_or_else(|| wrapped(text, level, &function.config.name, &instance.name));
+    let json = Bytes::from(json);
+    function.version.series.journal.add(json.clone());
+    if !sink.send(json) {
+        function.metrics.log_dropped.increment(1);
     }
 }
 

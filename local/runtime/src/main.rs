@@ -25,6 +25,7 @@ mod scale;
 mod serve;
 mod server;
 mod sources;
+mod tail;
 mod top;
 mod trace;
 
@@ -135,13 +136,7 @@ enum Command {
         admin: SocketAddr,
     },
     /// Invokes a function and prints its answer
-    Invoke {
-        function: String,
-        /// The event: JSON, or @FILE
-        payload: Option<String>,
-        #[arg(long, default_value = "127.0.0.1:9001")]
-        invoke: SocketAddr,
-    },
+    Invoke(client::Invocation),
     /// Removes the containers of the runtime OWNER once it has ended
     #[command(hide = true)]
     ReapContainers { owner: String },
@@ -312,16 +307,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::History { function, admin } => {
             print(client::history(admin, &function).await?.as_bytes())
         }
-        Command::Invoke {
-            function,
-            payload,
-            invoke,
-        } => {
-            let mut answer = client::invoke(invoke, &function, payload.as_deref())
-                .await?
-                .to_vec();
-            answer.push(b'\n');
-            print(&answer)
+        Command::Invoke(invocation) => {
+            let invoked = invocation.send().await?;
+            std::io::stderr().write_all(&invoked.log)?;
+            print(&invoked.answer)
         }
         Command::ReapContainers { owner } => driver::reap(&owner).await,
         Command::ExecChild { .. } => Ok(()),

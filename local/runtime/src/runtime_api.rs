@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 use crate::answer::Answer;
 use crate::call::{
-    Failure, Outcome, RESPONSE_BYTES_MAX, STREAM_BYTES_MAX, error_body, id_value, json, new_id,
+    Extras, Failure, Outcome, RESPONSE_BYTES_MAX, STREAM_BYTES_MAX, error_body, id_value, json,
+    new_id,
 };
 use crate::dispatch::{Delivery, Phase, Refusal};
 use crate::function::Function;
@@ -31,6 +32,8 @@ const DEADLINE_MS: HeaderName = HeaderName::from_static("lambda-runtime-deadline
 const FUNCTION_ARN: HeaderName = HeaderName::from_static("lambda-runtime-invoked-function-arn");
 const TRACE_ID: HeaderName = HeaderName::from_static("lambda-runtime-trace-id");
 const RESPONSE_MODE: HeaderName = HeaderName::from_static("lambda-runtime-function-response-mode");
+const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("lambda-runtime-client-context");
+const TENANT_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-tenant-id");
 const EXTENSION_ID: HeaderName = HeaderName::from_static("lambda-extension-identifier");
 const EXTENSION_NAME: HeaderName = HeaderName::from_static("lambda-extension-name");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -85,7 +88,19 @@ impl RuntimeApi {
         headers.insert(DEADLINE_MS, HeaderValue::from(epoch_ms(delivery.deadline)));
         headers.insert(FUNCTION_ARN, self.arn.clone());
         headers.insert(TRACE_ID, delivery.call.trace);
+        if let Some(extras) = delivery.call.extras {
+            self.deliver_extras(*extras, headers);
+        }
         reply
+    }
+
+    fn deliver_extras(&self, extras: Extras, headers: &mut HeaderMap) {
+        let context = extras.client_context.map(|it| (CLIENT_CONTEXT, it));
+        let tenant = extras.tenant.map(|it| (TENANT_ID, it));
+        headers.extend(context.into_iter().chain(tenant));
+        if let Some(tail) = extras.tail {
+            tail.begin(&self.instance);
+        }
     }
 
     /// `POST /runtime/invocation/{id}/response`.

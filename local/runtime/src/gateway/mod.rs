@@ -136,7 +136,12 @@ impl Gateway {
         let payload = event::build(parts, &matched, &body.bytes, peer, id);
         drop(body);
         let trace = trace.xray();
-        let call = Call { id, payload, trace };
+        let call = Call {
+            id,
+            payload,
+            trace,
+            extras: None,
+        };
         let answered = answer(deployment, &function, call);
         let Some(bound) = bounds.timeout else {
             return answered.await;

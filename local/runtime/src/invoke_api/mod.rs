@@ -2,6 +2,7 @@
 //!
 //! Source: AWS Lambda API reference, "Invoke".
 
+mod context;
 mod exceptions;
 mod names;
 mod request;
@@ -17,16 +18,18 @@ use uuid::Uuid;
 
 use self::exceptions::Exception;
 use self::names::{Invoked, LATEST};
-use self::request::{Kind, read_payload};
-use crate::call::{self, Call, Failure};
+use self::request::{Kind, is_tail_wanted, read_payload};
+use crate::call::{self, Call, Extras, Failure};
 use crate::deployment::Deployment;
 use crate::fleet::Fleet;
 use crate::server::{Handle, Reply};
+use crate::tail::Tail;
 use crate::trace::Trace;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const UNHANDLED: HeaderValue = HeaderValue::from_static("Unhandled");
 
 /// Answers the Invoke API for every function.
@@ -41,11 +44,25 @@ impl InvokeApi {
     }
 
     async fn answer(&self, request: Request<Incoming>, id: Uuid) -> Result<Reply, Exception> {
-        let trace = Trace::of(request.headers());
+        let trace = Trace::of(request.headers()).xray();
         let (parts, body) = request.into_parts();
         let function = self.find(&parts.method, &Invoked::of(&parts.uri)?)?;
         let kind = Kind::of(&parts.headers)?;
+        let tail = is_tail_wanted(&parts.headers)?
+            .then(|| Arc::new(Tail::new(id, function.function().config.memory_mb)));
+        let extras = Extras {
+            client_context: context::client_context(&parts.headers)?,
+            tenant: context::tenant(&parts.headers)?,
+            tail: tail.clone(),
+        };
         let payload = read_payload(kind, &parts.headers, body).await?;
+        let extras = Some(Box::new(extras));
+        let call = Call {
+            id,
+            payload,
+            trace,
+            extras,
+        };
         match kind {
             Kind::DryRun => Ok(empty(StatusCode::NO_CONTENT)),
             Kind::Event => {
@@ -53,8 +70,8 @@ impl InvokeApi {
                 Err(Exception::invalid_parameter(message))
             }
             Kind::RequestResponse => {
-                let trace = trace.xray();
-                self.invoke(&function, Call { id, payload, trace }).await
+                let reply = self.invoke(&function, call).await?;
+                Ok(with_log(reply, tail).await)
             }
         }
     }
@@ -103,6 +120,15 @@ fn executed(body: Bytes) -> Reply {
 fn function_error(failure: &Failure, id: Uuid) -> Reply {
     let mut reply = executed(failure.body(id));
     reply.headers_mut().insert(FUNCTION_ERROR, UNHANDLED);
+    reply
+}
+
+async fn with_log(mut reply: Reply, tail: Option<Arc<Tail>>) -> Reply {
+    if let Some(tail) = tail
+        && let Some(log) = tail.finish().await
+    {
+        reply.headers_mut().insert(LOG_RESULT, log);
+    }
     reply
 }
 

@@ -1,6 +1,6 @@
 //! The names a function can be invoked by.
 //!
-//! Source: AWS Lambda API reference, "Invoke", FunctionName and Qualifier.
+//! Source: AWS Lambda API reference, "Invoke", `FunctionName` and Qualifier.
 
 use http::{StatusCode, Uri};
 use percent_encoding::percent_decode_str;

@@ -11,6 +11,7 @@ use super::exceptions::Exception;
 use crate::call::{BODY_TIME_MAX, RESPONSE_BYTES_MAX};
 
 const INVOCATION_TYPE: &str = "x-amz-invocation-type";
+const LOG_TYPE: &str = "x-amz-log-type";
 /// Largest event of an asynchronous invocation in bytes, as on AWS.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// How much of a payload that is too large is read, so that the client gets to read the answer.
@@ -57,6 +58,18 @@ impl Kind {
         match self {
             Self::Event => EVENT_BYTES_MAX,
             Self::RequestResponse | Self::DryRun => RESPONSE_BYTES_MAX,
+        }
+    }
+}
+
+/// Whether `X-Amz-Log-Type` asks for the end of the log.
+pub(super) fn is_tail_wanted(headers: &HeaderMap) -> Result<bool, Exception> {
+    match headers.get(LOG_TYPE).map(HeaderValue::as_bytes) {
+        None | Some(b"None") => Ok(false),
+        Some(b"Tail") => Ok(true),
+        Some(_) => {
+            let message = format!("{LOG_TYPE} must be None or Tail");
+            Err(Exception::invalid_parameter(&message))
         }
     }
 }

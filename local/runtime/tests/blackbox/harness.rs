@@ -339,6 +339,8 @@ pub(crate) struct Invocation {
     control: BufReader<TcpStream>,
     pub(crate) event: Value,
     pub(crate) pid: i32,
+    /// `{"clientContext","tenantId"}`
+    pub(crate) context: Value,
 }
 
 impl Puppeteer {
@@ -387,11 +389,17 @@ impl Puppeteer {
             control,
             event: question["event"].take(),
             pid,
+            context: question,
         }
     }
 }
 
 impl Invocation {
+    /// Has the function log a line, which reaches the runtime before any answer.
+    pub(crate) async fn log(&mut self, line: &str) {
+        self.say(&format!("log {line}")).await;
+    }
+
     /// Ends the invocation with `answer`: JSON, `fail`, `exit` or `swell`.
     pub(crate) async fn answer(mut self, answer: &str) {
         self.say(answer).await;

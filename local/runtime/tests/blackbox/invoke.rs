@@ -1,3 +1,5 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -103,6 +105,94 @@ async fn dry_run_checks_and_calls_nothing() {
     assert_eq!(invocations, "0");
 }
 
+/// The end of the log that an answer brings.
+fn log_result(response: &reqwest::Response) -> String {
+    let log = &response.headers()["x-amz-log-result"];
+    String::from_utf8(STANDARD.decode(log).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn tail_is_what_the_instance_logs_during_the_invocation() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("concurrency = 2", "").await;
+    let other = runtime.post("/puppet");
+    let mut other_running = puppeteer.next().await;
+    other_running.log("before").await;
+    let request = runtime
+        .invocation("puppet")
+        .header("x-amz-log-type", "Tail");
+    let (response, ()) = tokio::join!(soon(request.send()), async {
+        let mut invocation = puppeteer.next().await;
+        let another = "00000000-0000-4000-8000-000000000000";
+        invocation
+            .log(&format!(r#"{{"requestId":"{another}","m":1}}"#))
+            .await;
+        invocation.log("plain text").await;
+        invocation.answer("1").await;
+    });
+    let response = response.unwrap();
+    let id = response.headers()["x-amzn-requestid"].to_str().unwrap();
+    let log = log_result(&response);
+    let lines: Vec<_> = log.lines().collect();
+    assert_eq!(lines[0], format!("START RequestId: {id} Version: $LATEST"));
+    assert_eq!(lines[lines.len() - 3], "plain text");
+    assert_eq!(lines[lines.len() - 2], format!("END RequestId: {id}"));
+    let report = lines[lines.len() - 1];
+    assert!(
+        report.starts_with(&format!("REPORT RequestId: {id}\tDuration: ")),
+        "{report}"
+    );
+    assert!(report.contains(" ms\tMemory Size: 128 MB\t"), "{report}");
+    assert!(!log.contains("\"m\":1"), "{log}");
+    other_running.answer("{}").await;
+    other.await.unwrap();
+}
+
+#[tokio::test]
+async fn tail_is_at_most_four_kibibytes_and_there_for_errors_too() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let request = runtime
+        .invocation("puppet")
+        .header("x-amz-log-type", "Tail");
+    let (response, ()) = tokio::join!(soon(request.send()), async {
+        let mut invocation = puppeteer.next().await;
+        invocation.log(&"x".repeat(10_000)).await;
+        invocation.answer("fail").await;
+    });
+    let log = log_result(&response.unwrap());
+    assert_eq!(log.len(), 4096);
+    assert!(log.starts_with("xxx"));
+}
+
+#[tokio::test]
+async fn client_context_and_tenant_reach_the_function() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let context = serde_json::json!({
+        "client": {
+            "installation_id": "i", "app_title": "t", "app_version_name": "1",
+            "app_version_code": "1", "app_package_name": "p"
+        },
+        "custom": {"이름": "값"},
+        "environment": {}
+    });
+    let encoded = STANDARD.encode(format!("{context:#}"));
+    let request = runtime
+        .invocation("puppet")
+        .header("x-amz-client-context", &encoded);
+    let request = request.header("x-amz-tenant-id", "blue");
+    let (response, ()) = tokio::join!(soon(request.send()), async {
+        let invocation = puppeteer.next().await;
+        let received = &invocation.context["clientContext"];
+        assert_eq!(received["custom"], context["custom"]);
+        assert_eq!(received["client"]["appTitle"], "t");
+        assert_eq!(invocation.context["tenantId"], "blue");
+        invocation.answer("1").await;
+    });
+    assert_eq!(response.unwrap().status(), 200);
+}
+
 /// Status, exception and message of a refused request.
 async fn refused(request: reqwest::RequestBuilder) -> (u16, String, String) {
     let response = soon(request.send()).await.unwrap();
@@ -151,6 +241,12 @@ async fn refusals_have_aws_shapes() {
             415,
             "UnsupportedMediaTypeException",
             "Unsupported Media Type: text/xml",
+        ),
+        (
+            request("puppet", "{}").header("x-amz-client-context", "e30"),
+            400,
+            "InvalidRequestContentException",
+            "Client context must be a valid Base64-encoded JSON object.",
         ),
         (
             request("puppet", "{}").header("x-amz-invocation-type", "Later"),
@@ -217,17 +313,18 @@ async fn throttle_tells_its_reason() {
 async fn command_prints_the_answer_and_fails_with_the_function() {
     let puppeteer = Puppeteer::new().await;
     let runtime = puppeteer.start("", "").await;
-    let run = |payload: &str| {
+    let run = |arguments: &[&str]| {
         let address = runtime.invoke.to_string();
         let mut command = Command::new(program());
         command
-            .args(["invoke", "puppet", payload, "--invoke", &address])
+            .args(["invoke", "puppet:$LATEST", "--invoke", &address])
+            .args(arguments)
             .output()
     };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("event.json");
     std::fs::write(&file, "{\"from\":\"file\"}").unwrap();
-    let (output, ()) = tokio::join!(run(&format!("@{}", file.display())), async {
+    let (output, ()) = tokio::join!(run(&[&format!("@{}", file.display())]), async {
         let invocation = puppeteer.next().await;
         assert_eq!(invocation.event["from"], "file");
         invocation.answer("[1]").await;
@@ -235,10 +332,23 @@ async fn command_prints_the_answer_and_fails_with_the_function() {
     let output = output.unwrap();
     assert!(output.status.success());
     assert_eq!(output.stdout, b"[1]\n");
-    let (output, ()) = tokio::join!(run("{}"), async {
+    let (output, ()) = tokio::join!(run(&["{}"]), async {
         puppeteer.next().await.answer("fail").await;
     });
     let output = output.unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("told to fail"));
+    let output = run(&["--type", "dry-run"]).await.unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"");
+    let context = r#"{"custom":{"a":"b"}}"#;
+    let (output, ()) = tokio::join!(run(&["{}", "--tail", "--client-context", context]), async {
+        let mut invocation = puppeteer.next().await;
+        assert_eq!(invocation.context["clientContext"]["custom"]["a"], "b");
+        invocation.log("a line of the log").await;
+        invocation.answer("2").await;
+    });
+    let output = output.unwrap();
+    assert_eq!(output.stdout, b"2\n");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a line of the log\n"));
 }
