@@ -1,8 +1,9 @@
 //! A function for the runtime's tests: asks the test at `$CONTROL` what to answer.
 //!
-//! One connection per invocation. It sends one line, `{"event","pid","clientContext","tenantId"}`;
-//! the test answers with one line: a JSON text, which becomes the answer, or `fail`, or `exit`, or
-//! `swell` to use memory without end. Before that may come lines `log TEXT`, which are logged.
+//! One connection per invocation. It sends one line,
+//! `{"event","pid","requestId","clientContext","tenantId"}`; the test answers with one line: a JSON
+//! text, which becomes the answer, or `fail`, or `exit`, or `swell` to use memory without end.
+//! Before that may come lines `log TEXT`, which are logged.
 
 use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ async fn ask(event: LambdaEvent<Value>) -> Result<Value, Error> {
     let question = json!({
         "event": event.payload,
         "pid": std::process::id(),
+        "requestId": event.context.request_id,
         "clientContext": event.context.client_context,
         "tenantId": event.context.tenant_id,
     });

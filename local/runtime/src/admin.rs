@@ -18,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::answer;
 use crate::call::json;
 use crate::deployment::{Deployment, Terms};
+use crate::event_queue::EventQueue;
 use crate::function::{Function, InstanceView};
 use crate::manifest::INSTANCES_MAX;
 use crate::metrics::Registry;
@@ -32,6 +33,7 @@ const ERRORS_MAX: u32 = 5;
 /// Answers the admin address.
 pub(crate) struct Admin {
     platform: Arc<Platform>,
+    events: Arc<EventQueue>,
     registry: Arc<Registry>,
 }
 
@@ -65,9 +67,17 @@ struct ScrapeTarget {
 }
 
 impl Admin {
-    /// The admin address of `platform`.
-    pub(crate) fn new(platform: Arc<Platform>, registry: Arc<Registry>) -> Self {
-        Self { platform, registry }
+    /// The admin address of `platform` and the events of its functions.
+    pub(crate) fn new(
+        platform: Arc<Platform>,
+        events: Arc<EventQueue>,
+        registry: Arc<Registry>,
+    ) -> Self {
+        Self {
+            platform,
+            events,
+            registry,
+        }
     }
 
     fn metrics(&self) -> String {
@@ -82,7 +92,8 @@ impl Admin {
             }
         }
         let level = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        for (function, [queued, running, ready]) in levels.values() {
+        for (name, (function, [queued, running, ready])) in &levels {
+            function.metrics.events.set(level(self.events.events(name)));
             function.metrics.queued.set(level(*queued));
             function.metrics.in_flight.set(level(*running));
             function.metrics.instances_ready.set(level(*ready));

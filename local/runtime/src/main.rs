@@ -8,6 +8,7 @@ mod client;
 mod deployment;
 mod dispatch;
 mod driver;
+mod event_queue;
 mod fleet;
 mod function;
 mod gateway;
@@ -175,6 +176,9 @@ struct Serve {
     /// Where metrics and `ps` are served [default: 127.0.0.1:9002, with COMMAND nowhere]
     #[arg(long)]
     admin: Option<SocketAddr>,
+    /// The folder of the events that are not over; made when the first one comes
+    #[arg(long, default_value = ".local-lambda")]
+    state: PathBuf,
     /// Calls that COMMAND takes at once [default: what the environment says, else one]
     #[arg(long, requires = "command")]
     concurrency: Option<u32>,
@@ -198,6 +202,7 @@ impl Serve {
                 path: Some(self.manifest),
                 addresses,
                 driver: self.driver,
+                state: self.state,
             });
         }
         let texts = |(name, value): (OsString, OsString)| {
@@ -219,6 +224,7 @@ impl Serve {
             addresses,
             // The limits are those of the container or unit that it is the only function of.
             driver: Kind::Unlimited,
+            state: self.state,
         })
     }
 }

@@ -77,6 +77,14 @@ pub(crate) struct FunctionMetrics {
     pub(crate) schedule_skipped: Counter,
     /// Log lines dropped because the runtime's standard output was too slow.
     pub(crate) log_dropped: Counter,
+    /// Events of asynchronous invocations given up.
+    pub(crate) events_dropped: Counter,
+    /// Age of events when they run.
+    pub(crate) event_age: Histogram,
+    /// Records that could not be handed to a destination, and are tried again.
+    pub(crate) destination_failures: Counter,
+    /// Events that are not over; set when scraped.
+    pub(crate) events: Gauge,
     /// Calls that are running; set when scraped.
     pub(crate) in_flight: Gauge,
     /// Calls that are waiting; set when scraped.
@@ -114,6 +122,10 @@ impl FunctionMetrics {
             out_of_memory: plain("lambda_out_of_memory_total"),
             schedule_skipped: plain("lambda_schedule_skipped_total"),
             log_dropped: plain("lambda_log_lines_dropped_total"),
+            events_dropped: plain("lambda_async_events_dropped_total"),
+            event_age: seconds("lambda_async_event_age_seconds"),
+            destination_failures: plain("lambda_destination_delivery_failures_total"),
+            events: level("lambda_async_events_queued"),
             in_flight: level("lambda_in_flight"),
             queued: level("lambda_queued"),
             instances_ready: level("lambda_instances_ready"),

@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::admin::Admin;
 use crate::driver::{Driver, Kind};
+use crate::event_queue::EventQueue;
 use crate::fleet::{Fleet, Stop};
 use crate::function::NotStarted;
 use crate::invoke_api::InvokeApi;
@@ -50,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) addresses: Addresses,
     /// As what.
     pub(crate) driver: Kind,
+    /// The folder of the events that are not over.
+    pub(crate) state: PathBuf,
 }
 
 /// Where the runtime listens.
@@ -67,14 +70,15 @@ pub(crate) struct Addresses {
 /// `sink` gets what they log.
 ///
 /// # Errors
-/// If an address is taken or a static file cannot be read; before any function has started. If the
-/// function of a standalone manifest does not start.
+/// If an address is taken, a static file cannot be read, or the events that are kept belong to another
+/// runtime; before any function has started. If the function of a standalone manifest does not start.
 pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
     let Plan {
         manifest,
         path,
         addresses,
         driver,
+        state,
     } = plan;
     let http = listen(addresses.http, "--http").await?;
     let invoke = listen_if(addresses.invoke, "--invoke").await?;
@@ -85,29 +89,26 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
     let bounds = client_bounds(&manifest.gateway)?;
     let registry = Arc::new(Registry::new()?);
     let stop = Stop::default();
-    let in_flight_max = manifest.gateway.in_flight_max;
-    let fleet = Fleet::new(
-        in_flight_max,
-        Arc::clone(&registry),
-        driver,
-        sink.clone(),
-        stop.clone(),
-    )?;
-    let platform = Arc::new(Platform::start(manifest, path, Arc::new(fleet))?);
-    let (fleet, gateway) = (Arc::clone(&platform.fleet), Arc::clone(&platform.gateway));
-    let invoke_api = Arc::new(InvokeApi::new(Arc::clone(&fleet)));
-    let admin_api = Arc::new(Admin::new(Arc::clone(&platform), Arc::clone(&registry)));
+    let fleet = fleet(&manifest, &registry, driver, sink, &stop)?;
+    let (events, runner) = EventQueue::open(state, Arc::clone(&fleet))?;
+    let platform = Arc::new(Platform::start(manifest, path, Arc::clone(&fleet))?);
+    let gateway = Arc::clone(&platform.gateway);
+    let invoke_api = Arc::new(InvokeApi::new(Arc::clone(&fleet), Arc::clone(&events)));
+    let registered = Arc::clone(&registry);
+    let admin_api = Admin::new(Arc::clone(&platform), Arc::clone(&events), registered);
 
     let until = || stop.clients.clone();
     let mut clients = JoinSet::new();
     clients.spawn(server::serve(http, bounds, until(), gateway));
+    clients.spawn(runner.run(until()));
     if let Some(invoke) = invoke {
         clients.spawn(server::serve(invoke, OPERATORS, until(), invoke_api));
     }
     // Ended when dropped.
     let mut others = JoinSet::new();
     if let Some(admin) = admin {
-        others.spawn(server::serve(admin, OPERATORS, stop.all.clone(), admin_api));
+        let all = stop.all.clone();
+        others.spawn(server::serve(admin, OPERATORS, all, Arc::new(admin_api)));
     }
     others.spawn(tidy(registry));
     others.spawn(sweep(Arc::clone(&fleet)));
@@ -120,6 +121,7 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
         failed = start_fails(&fleet), if standalone => failed,
     };
     drain(&fleet, &stop, clients).await;
+    events.close().await;
     fleet.end().await;
     stopped
 }
@@ -138,6 +140,19 @@ async fn start_fails(fleet: &Fleet) -> anyhow::Result<()> {
         }
     }
     pending().await
+}
+
+fn fleet(
+    manifest: &Manifest,
+    registry: &Arc<Registry>,
+    driver: Driver,
+    sink: &LogSink,
+    stop: &Stop,
+) -> anyhow::Result<Arc<Fleet>> {
+    let in_flight_max = manifest.gateway.in_flight_max;
+    let registry = Arc::clone(registry);
+    let fleet = Fleet::new(in_flight_max, registry, driver, sink.clone(), stop.clone())?;
+    Ok(Arc::new(fleet))
 }
 
 /// Port 0 asks for any free port: tells which it became.

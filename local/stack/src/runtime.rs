@@ -63,6 +63,8 @@ pub fn command(stack: &Stack) -> anyhow::Result<Vec<String>> {
     command.extend(["--http".into(), address(Port::Http)]);
     command.extend(["--invoke".into(), address(Port::Invoke)]);
     command.extend(["--admin".into(), address(Port::Admin)]);
+    let state = stack.state.data(Component::Runtime);
+    command.extend(["--state".into(), state.display().to_string()]);
     Ok(command)
 }
 

@@ -13,7 +13,7 @@ use self::history::History;
 pub(crate) use self::history::{State, VersionView};
 use crate::call::{Call, Failure, Outcome};
 use crate::function::{Function, Lease, Version, locked};
-use crate::manifest::{Declaration, FunctionConfig, Route, Sources};
+use crate::manifest::{Asynchronous, Declaration, FunctionConfig, Route, Sources};
 use crate::program::Program;
 
 /// Calls of a canary before which nothing is concluded from their failures.
@@ -227,6 +227,11 @@ impl Deployment {
     /// What calls it besides.
     pub(crate) fn sources(&self) -> Sources {
         self.state().sources.clone()
+    }
+
+    /// How its events are run.
+    pub(crate) fn asynchronous(&self) -> Asynchronous {
+        self.state().sources.asynchronous.clone()
     }
 
     /// Who is woken when it has answered.

@@ -8,6 +8,7 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use crate::call::Failure;
+use crate::event_queue::NotAccepted;
 use crate::function::arn;
 use crate::server::Reply;
 
@@ -103,6 +104,14 @@ impl Exception {
             | Failure::StreamTooLarge
             | Failure::CutOff
             | Failure::NoInstance => None,
+        }
+    }
+
+    /// Why an event is not accepted.
+    pub(super) fn not_accepted(refusal: &NotAccepted) -> Self {
+        match refusal {
+            NotAccepted::Full => Self::throttled("ConcurrentInvocationLimitExceeded"),
+            NotAccepted::Unkept => Self::service("The event cannot be kept."),
         }
     }
 

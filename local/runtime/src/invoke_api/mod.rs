@@ -21,6 +21,7 @@ use self::names::{Invoked, LATEST};
 use self::request::{Kind, is_tail_wanted, read_payload};
 use crate::call::{self, Call, Extras, Failure};
 use crate::deployment::Deployment;
+use crate::event_queue::EventQueue;
 use crate::fleet::Fleet;
 use crate::server::{Handle, Reply};
 use crate::tail::Tail;
@@ -35,12 +36,13 @@ const UNHANDLED: HeaderValue = HeaderValue::from_static("Unhandled");
 /// Answers the Invoke API for every function.
 pub(crate) struct InvokeApi {
     fleet: Arc<Fleet>,
+    events: Arc<EventQueue>,
 }
 
 impl InvokeApi {
     /// The API for the functions of `fleet`.
-    pub(crate) fn new(fleet: Arc<Fleet>) -> Self {
-        Self { fleet }
+    pub(crate) fn new(fleet: Arc<Fleet>, events: Arc<EventQueue>) -> Self {
+        Self { fleet, events }
     }
 
     async fn answer(&self, request: Request<Incoming>, id: Uuid) -> Result<Reply, Exception> {
@@ -49,7 +51,7 @@ impl InvokeApi {
         let function = self.find(&parts.method, &Invoked::of(&parts.uri)?)?;
         let kind = Kind::of(&parts.headers)?;
         let tail = is_tail_wanted(&parts.headers)?
-            .then(|| Arc::new(Tail::new(id, function.function().config.memory_mb)));
+            .then(|| Arc::new(Tail::new(id, function.current().config.memory_mb)));
         let extras = Extras {
             client_context: context::client_context(&parts.headers)?,
             tenant: context::tenant(&parts.headers)?,
@@ -65,10 +67,10 @@ impl InvokeApi {
         };
         match kind {
             Kind::DryRun => Ok(empty(StatusCode::NO_CONTENT)),
-            Kind::Event => {
-                let message = "the invocation type Event is not supported";
-                Err(Exception::invalid_parameter(message))
-            }
+            Kind::Event => match self.events.accept(&function, call).await {
+                Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
+                Err(refusal) => Err(Exception::not_accepted(&refusal)),
+            },
             Kind::RequestResponse => {
                 let reply = self.invoke(&function, call).await?;
                 Ok(with_log(reply, tail).await)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::asynchronous::Asynchronous;
 use super::members::{Faults, Members};
 use super::source::{Continuous, Schedule};
 use super::{Declaration, FunctionConfig, Priority, Route, Sources};
@@ -138,6 +139,7 @@ pub(super) fn read(
     let sources = Sources {
         schedules: Schedule::read_all(&mut table, faults),
         continuous: Continuous::read(&mut table, faults),
+        asynchronous: Asynchronous::read(&mut table, faults),
     };
     let settings = Settings::read(&mut table, faults).over(defaults);
     let instances = settings.instances(name, faults);

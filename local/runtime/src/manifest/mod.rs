@@ -3,6 +3,7 @@
 //! A manifest is read and checked as a whole: [`Manifest::read`] either returns one that can be
 //! run, or every fault it has, each with its line.
 
+mod asynchronous;
 mod function;
 mod gateway;
 mod members;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+pub(crate) use self::asynchronous::Asynchronous;
 pub(crate) use self::function::INSTANCES_MAX;
 pub(crate) use self::gateway::{ErrorForm, Gateway};
 use self::members::{Faults, Members};
@@ -71,6 +73,8 @@ pub(crate) struct Sources {
     pub(crate) schedules: Vec<Schedule>,
     /// The continuous source, if any.
     pub(crate) continuous: Option<Continuous>,
+    /// How the events of asynchronous invocations are run.
+    pub(crate) asynchronous: Asynchronous,
 }
 
 /// What the instances of a function are and get, defaults applied.
@@ -199,6 +203,7 @@ impl Manifest {
         members.refuse_rest(&mut faults);
         check_routes(&manifest, &mut faults);
         check_wakes(&manifest, &mut faults);
+        check_destinations(&manifest, &mut faults);
         if faults.is_empty() {
             Ok(manifest)
         } else {
@@ -287,6 +292,21 @@ fn check_wakes(manifest: &Manifest, faults: &mut Faults<'_>) {
             if !manifest.functions.contains_key(name.as_ref()) {
                 let message = format!("wake_on names \"{}\", which is no function", name.as_ref());
                 faults.add(name.span(), message);
+            }
+        }
+    }
+}
+
+fn check_destinations(manifest: &Manifest, faults: &mut Faults<'_>) {
+    for (function, declaration) in &manifest.functions {
+        for destination in declaration.sources.asynchronous.destinations() {
+            let name = destination.as_ref();
+            if name == function {
+                let message = format!("\"function://{name}\" is the function itself");
+                faults.add(destination.span(), message);
+            } else if !manifest.functions.contains_key(name) {
+                let message = format!("\"function://{name}\" is no function");
+                faults.add(destination.span(), message);
             }
         }
     }

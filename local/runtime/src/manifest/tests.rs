@@ -241,3 +241,38 @@ fn a_function_has_a_command_or_an_image() {
         ]
     );
 }
+
+#[test]
+fn events_have_bounds_and_destinations() {
+    let manifest = parse(
+        "[functions.a]\ncommand=['a']\n[functions.a.async]\nmax_retries=0\nmax_age_s=60\nretry_s=5\n\
+         queue_max=9\non_success='function://b'\n[functions.b]\ncommand=['b']\n",
+    )
+    .expect("valid");
+    let events = &manifest.functions["a"].sources.asynchronous;
+    assert_eq!((events.max_retries, events.queue_max), (0, 9));
+    assert_eq!(events.max_age, Duration::from_mins(1));
+    assert_eq!(events.retry, Duration::from_secs(5));
+    let destination = events.on_success.as_ref().expect("given");
+    assert_eq!(destination.as_ref(), "b");
+    let default = &manifest.functions["b"].sources.asynchronous;
+    assert_eq!(*default, Asynchronous::default());
+
+    let head = "[functions.a]\ncommand=['a']\n[functions.a.async]\n";
+    for (member, part) in [
+        ("max_retries=3", "outside of 0 to 2"),
+        ("max_age_s=59", "outside of 60 to 21600"),
+        ("on_failure='b'", "must be \"function://NAME\""),
+        ("on_failure='function://b'", "is no function"),
+        ("on_success='function://a'", "is the function itself"),
+        ("on_success='kafka://t'", "kafka:// is not served yet"),
+        ("on_error='function://b'", "unknown member"),
+    ] {
+        let found = faults(&format!("{head}{member}\n"));
+        assert_eq!(found.len(), 1, "{member}: {found:?}");
+        assert!(
+            found[0].0 == 4 && found[0].1.contains(part),
+            "{member}: {found:?}"
+        );
+    }
+}

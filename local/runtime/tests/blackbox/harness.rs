@@ -16,6 +16,9 @@ use tokio::time::timeout;
 
 /// Longest wait for anything that must happen; only a broken runtime gets near it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Names in a runtime's folder.
+const MANIFEST: &str = "functions.toml";
+const STATE: &str = "state";
 /// Pause between two looks at a condition that cannot be awaited.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -113,13 +116,19 @@ impl Runtime {
         variables: &[(&str, &str)],
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let file = write_manifest(driver, &folder, manifest);
+        write_manifest(driver, &folder, manifest);
+        Self::launch_in(folder, driver, variables).await
+    }
+
+    async fn launch_in(folder: TempDir, driver: Driver, variables: &[(&str, &str)]) -> Self {
         let mut process = Command::new(program())
             .arg("serve")
             .arg("--driver")
             .arg(format!("{driver:?}").to_lowercase())
             .arg("--manifest")
-            .arg(&file)
+            .arg(folder.path().join(MANIFEST))
+            .arg("--state")
+            .arg(folder.path().join(STATE))
             .args([
                 "--http",
                 "127.0.0.1:0",
@@ -146,6 +155,20 @@ impl Runtime {
             client: reqwest::Client::new(),
             folder,
         }
+    }
+
+    /// Ends with `signal`, and starts again with the same manifest and state.
+    pub(crate) async fn start_again_after(mut self, signal: Signal) -> Self {
+        self.signal(signal);
+        soon(self.process.wait()).await.unwrap();
+        let runtime = Self::launch_in(self.folder, Driver::Process, &[]).await;
+        runtime.ready().await;
+        runtime
+    }
+
+    /// The folder of the events that are not over.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.path().join(STATE)
     }
 
     /// Replaces the manifest.
@@ -263,7 +286,7 @@ impl Runtime {
 }
 
 /// Writes the manifest's file, with the test functions' programs, and images where they are needed.
-fn write_manifest(driver: Driver, folder: &TempDir, manifest: &str) -> PathBuf {
+fn write_manifest(driver: Driver, folder: &TempDir, manifest: &str) {
     let mut text = manifest.to_owned();
     for function in ["echo", "puppet", "streamer"] {
         let name = function.to_uppercase();
@@ -276,9 +299,7 @@ fn write_manifest(driver: Driver, folder: &TempDir, manifest: &str) -> PathBuf {
             &format!("{:?}", example(function).display().to_string()),
         );
     }
-    let file = folder.path().join("functions.toml");
-    std::fs::write(&file, text).unwrap();
-    file
+    std::fs::write(folder.path().join(MANIFEST), text).unwrap();
 }
 
 /// The lines of a process' standard output.
@@ -339,7 +360,7 @@ pub(crate) struct Invocation {
     control: BufReader<TcpStream>,
     pub(crate) event: Value,
     pub(crate) pid: i32,
-    /// `{"clientContext","tenantId"}`
+    /// `{"requestId","clientContext","tenantId"}`
     pub(crate) context: Value,
 }
 

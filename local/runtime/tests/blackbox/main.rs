@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod asynchronous;
 mod calls;
 mod command_line;
 mod connections;

@@ -1,0 +1,161 @@
+//! The events of asynchronous invocations: kept on disk until they are over.
+//!
+//! An event is acknowledged when it is on disk, and removed when its function has answered, or its
+//! record is on its way to a destination. One that runs when the runtime ends without notice runs
+//! again, with the same request id: at least once, in no particular order.
+
+mod attempt;
+mod record;
+mod retry;
+mod room;
+mod runner;
+mod store;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use self::retry::Progress;
+use self::room::{Place, Room};
+pub(crate) use self::runner::Runner;
+use self::store::{Change, Event, Store};
+use self::writer::{Unkept, Writer};
+use crate::call::Call;
+use crate::deployment::Deployment;
+use crate::fleet::Fleet;
+
+/// Accepts events, and knows how many there are.
+pub(crate) struct EventQueue {
+    fleet: Arc<Fleet>,
+    room: Arc<Room>,
+    writer: Writer,
+    last_key: AtomicU64,
+    /// Entries that are new to the runner; each has a place, which bounds them.
+    entries: mpsc::UnboundedSender<Entry>,
+}
+
+/// Why an event is not accepted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotAccepted {
+    /// The function has as many as it may have, or all together have as many bytes.
+    Full,
+    /// It could not be written to the disk.
+    Unkept,
+}
+
+/// An event that is on disk.
+#[derive(Debug)]
+struct Entry {
+    key: u64,
+    event: Event,
+    /// Only as long as it has not waited.
+    payload: Option<Bytes>,
+    _place: Place,
+}
+
+impl EventQueue {
+    /// The queue in the folder `state`, which is not made before the first event comes; and what runs
+    /// the events that it has and gets.
+    ///
+    /// # Errors
+    /// If the events that are there cannot be read, or belong to another runtime.
+    pub(crate) fn open(state: PathBuf, fleet: Arc<Fleet>) -> anyhow::Result<(Arc<Self>, Runner)> {
+        let store = Store::open(&state)?;
+        let found = store.as_ref().map(Store::events).transpose()?;
+        let found = found.unwrap_or_default();
+        let last_key = found.last().map_or(0, |(key, _)| *key);
+        let (entries, receiver) = mpsc::unbounded_channel();
+        let queue = Arc::new(Self {
+            fleet,
+            room: Arc::default(),
+            writer: Writer::start(store, state)?,
+            last_key: AtomicU64::new(last_key),
+            entries,
+        });
+        if !found.is_empty() {
+            tracing::info!("{} events were kept and run now", found.len());
+        }
+        for (key, event) in found {
+            let place = queue.room.place_anyway(&event.function, event.bytes);
+            queue.enter(Entry {
+                key,
+                event,
+                payload: None,
+                _place: place,
+            });
+        }
+        let runner = Runner::new(Arc::clone(&queue), receiver);
+        Ok((queue, runner))
+    }
+
+    /// Keeps the event of `call` for `deployment`; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`NotAccepted`].
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        deployment: &Deployment,
+        call: Call,
+    ) -> Result<(), NotAccepted> {
+        let bytes = call.payload.len();
+        let max = deployment.asynchronous().queue_max;
+        let name = &deployment.name;
+        let place = self.room.place(name, bytes, max);
+        let place = place.ok_or(NotAccepted::Full)?;
+        let extras = call.extras.unwrap_or_default();
+        let text = |header: &http::HeaderValue| header.to_str().map(str::to_owned).ok();
+        let event = Event {
+            function: name.clone(),
+            id: call.id,
+            trace: text(&call.trace).unwrap_or_default(),
+            tenant: extras.tenant.as_ref().and_then(text),
+            bytes,
+            progress: Progress::new(SystemTime::now()),
+        };
+        let (change, entry) = self.entry(event, call.payload, place);
+        let queue = Arc::clone(self);
+        // A task of its own: an event may get onto the disk after its caller has gone.
+        let kept = tokio::spawn(async move {
+            queue.writer.commit(vec![change]).await?;
+            queue.enter(entry);
+            Ok(())
+        });
+        match kept.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Unkept)) | Err(_) => Err(NotAccepted::Unkept),
+        }
+    }
+
+    /// An entry for a new event, and the change that puts it onto the disk.
+    fn entry(&self, event: Event, payload: Bytes, place: Place) -> (Change, Entry) {
+        let key = self.last_key.fetch_add(1, Ordering::Relaxed) + 1;
+        let change = Change::Add(key, event.clone(), payload.clone());
+        let entry = Entry {
+            key,
+            event,
+            payload: Some(payload),
+            _place: place,
+        };
+        (change, entry)
+    }
+
+    /// Hands an event on disk to the runner. One that has ended leaves it for the next runtime.
+    fn enter(&self, entry: Entry) {
+        let _ended = self.entries.send(entry);
+    }
+
+    /// Events of a function that are not over.
+    pub(crate) fn events(&self, function: &str) -> usize {
+        self.room.events(function)
+    }
+
+    /// Accepts nothing more, and closes the file.
+    pub(crate) async fn close(&self) {
+        self.writer.close().await;
+    }
+}
