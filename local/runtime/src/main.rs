@@ -43,6 +43,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::driver::{Kind, exec_child};
+use crate::invoke_api::Access;
 use crate::logs::{LogSink, LogWriter};
 use crate::manifest::Manifest;
 use crate::serve::{Addresses, Plan};
@@ -176,6 +177,9 @@ struct Serve {
     /// Where metrics and `ps` are served [default: 127.0.0.1:9002, with COMMAND nowhere]
     #[arg(long)]
     admin: Option<SocketAddr>,
+    /// A file with the token that the Invoke API asks of other machines; without one it refuses them
+    #[arg(long, value_name = "FILE")]
+    invoke_token_file: Option<PathBuf>,
     /// The folder of the events that are not over; made when the first one comes
     #[arg(long, default_value = ".local-lambda")]
     state: PathBuf,
@@ -190,6 +194,8 @@ struct Serve {
 impl Serve {
     /// What to run, and where.
     fn plan(self) -> anyhow::Result<Plan> {
+        let token = self.invoke_token_file.as_deref();
+        let access = token.map_or_else(|| Ok(Access::default()), Access::with_token)?;
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         if self.command.is_empty() {
             let addresses = Addresses {
@@ -203,6 +209,7 @@ impl Serve {
                 addresses,
                 driver: self.driver,
                 state: self.state,
+                access,
             });
         }
         let texts = |(name, value): (OsString, OsString)| {
@@ -225,6 +232,7 @@ impl Serve {
             // The limits are those of the container or unit that it is the only function of.
             driver: Kind::Unlimited,
             state: self.state,
+            access,
         })
     }
 }

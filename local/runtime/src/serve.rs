@@ -18,7 +18,7 @@ use crate::driver::{Driver, Kind};
 use crate::event_queue::EventQueue;
 use crate::fleet::{Fleet, Stop};
 use crate::function::NotStarted;
-use crate::invoke_api::InvokeApi;
+use crate::invoke_api::{Access, InvokeApi};
 use crate::logs::LogSink;
 use crate::manifest::{self, Manifest};
 use crate::metrics::Registry;
@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) driver: Kind,
     /// The folder of the events that are not over.
     pub(crate) state: PathBuf,
+    /// Who may use the Invoke API.
+    pub(crate) access: Access,
 }
 
 /// Where the runtime listens.
@@ -79,6 +81,7 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
         addresses,
         driver,
         state,
+        access,
     } = plan;
     let http = listen(addresses.http, "--http").await?;
     let invoke = listen_if(addresses.invoke, "--invoke").await?;
@@ -93,9 +96,16 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
     let (events, runner) = EventQueue::open(state, Arc::clone(&fleet))?;
     let platform = Arc::new(Platform::start(manifest, path, Arc::clone(&fleet))?);
     let gateway = Arc::clone(&platform.gateway);
-    let invoke_api = Arc::new(InvokeApi::new(Arc::clone(&fleet), Arc::clone(&events)));
-    let registered = Arc::clone(&registry);
-    let admin_api = Admin::new(Arc::clone(&platform), Arc::clone(&events), registered);
+    let invoke_api = Arc::new(InvokeApi::new(
+        Arc::clone(&fleet),
+        Arc::clone(&events),
+        access,
+    ));
+    let admin_api = Arc::new(Admin::new(
+        Arc::clone(&platform),
+        Arc::clone(&events),
+        Arc::clone(&registry),
+    ));
 
     let until = || stop.clients.clone();
     let mut clients = JoinSet::new();
@@ -104,16 +114,10 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
     if let Some(invoke) = invoke {
         clients.spawn(server::serve(invoke, OPERATORS, until(), invoke_api));
     }
-    // Ended when dropped.
-    let mut others = JoinSet::new();
+    let mut others = tend(&registry, &fleet);
     if let Some(admin) = admin {
         let all = stop.all.clone();
-        others.spawn(server::serve(admin, OPERATORS, all, Arc::new(admin_api)));
-    }
-    others.spawn(tidy(registry));
-    others.spawn(sweep(Arc::clone(&fleet)));
-    if std::process::id() == 1 {
-        others.spawn(reap_orphans(Arc::clone(&fleet)));
+        others.spawn(server::serve(admin, OPERATORS, all, admin_api));
     }
 
     let stopped = tokio::select! {
@@ -124,6 +128,17 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
     events.close().await;
     fleet.end().await;
     stopped
+}
+
+/// What is done again and again; ends when dropped.
+fn tend(registry: &Arc<Registry>, fleet: &Arc<Fleet>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(tidy(Arc::clone(registry)));
+    tasks.spawn(sweep(Arc::clone(fleet)));
+    if std::process::id() == 1 {
+        tasks.spawn(reap_orphans(Arc::clone(fleet)));
+    }
+    tasks
 }
 
 /// Fails if an instance ends before one is ready.

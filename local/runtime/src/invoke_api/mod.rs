@@ -2,6 +2,7 @@
 //!
 //! Source: AWS Lambda API reference, "Invoke".
 
+mod access;
 mod context;
 mod exceptions;
 mod names;
@@ -16,6 +17,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use uuid::Uuid;
 
+pub(crate) use self::access::Access;
 use self::exceptions::Exception;
 use self::names::{Invoked, LATEST};
 use self::request::{Kind, is_tail_wanted, read_payload};
@@ -37,12 +39,17 @@ const UNHANDLED: HeaderValue = HeaderValue::from_static("Unhandled");
 pub(crate) struct InvokeApi {
     fleet: Arc<Fleet>,
     events: Arc<EventQueue>,
+    access: Access,
 }
 
 impl InvokeApi {
-    /// The API for the functions of `fleet`.
-    pub(crate) fn new(fleet: Arc<Fleet>, events: Arc<EventQueue>) -> Self {
-        Self { fleet, events }
+    /// The API for the functions of `fleet`, and who may use it.
+    pub(crate) fn new(fleet: Arc<Fleet>, events: Arc<EventQueue>, access: Access) -> Self {
+        Self {
+            fleet,
+            events,
+            access,
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>, id: Uuid) -> Result<Reply, Exception> {
@@ -101,10 +108,13 @@ impl InvokeApi {
 }
 
 impl Handle for InvokeApi {
-    async fn handle(&self, request: Request<Incoming>, _: SocketAddr) -> Reply {
+    async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
         // The id of the call, once there is one; an exception before has an id of its own.
         let id = call::new_id();
-        let answer = self.answer(request, id).await;
+        let answer = match self.access.check(peer, request.headers()) {
+            Ok(()) => self.answer(request, id).await,
+            Err(exception) => Err(exception),
+        };
         let mut reply = answer.unwrap_or_else(Exception::into_reply);
         reply.headers_mut().insert(REQUEST_ID, call::id_value(id));
         reply
