@@ -9,6 +9,7 @@ mod admin;
 mod asynchronous;
 mod calls;
 mod command_line;
+mod conformance;
 mod connections;
 mod docker;
 mod harness;
