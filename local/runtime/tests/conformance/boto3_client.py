@@ -3,8 +3,8 @@
 import base64
 import json
 import os
-import threading
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 from botocore.config import Config
@@ -154,14 +154,13 @@ class Exceptions(unittest.TestCase):
         self.refused("RequestTooLargeException", 413, **event)
 
     def test_throttle(self):
-        first = threading.Thread(target=invoke, args=({"do": "sleep", "seconds": 1}, "reserved"))
-        first.start()
-        # The two may come in either order, but not both be let in.
-        with self.assertRaises(client.exceptions.TooManyRequestsException) as raised:
-            while first.is_alive():
-                invoke({"do": "echo", "value": 1}, "reserved")
-        first.join()
-        error = raised.exception.response
+        event = {"do": "sleep", "seconds": 1.5}
+        with ThreadPoolExecutor() as callers:
+            calls = [callers.submit(invoke, event, "reserved") for _ in range(2)]
+        refused = [call.exception() for call in calls if call.exception()]
+        self.assertEqual(len(refused), 1)
+        self.assertIsInstance(refused[0], client.exceptions.TooManyRequestsException)
+        error = refused[0].response
         self.assertEqual(error["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded")
         self.assertEqual(error["retryAfterSeconds"], "1")
 
