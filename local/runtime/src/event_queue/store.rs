@@ -3,7 +3,7 @@
 //! Everything here blocks; only the writer's thread calls it.
 
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -89,6 +89,7 @@ impl Store {
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(&file)
             .with_context(|| format!("cannot create {}", file.display()))?;
         let database = redb::Builder::new()
@@ -159,6 +160,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::time::SystemTime;
 
     use super::*;
@@ -196,6 +198,14 @@ mod tests {
         assert_eq!(names, [(2, "b")]);
         assert_eq!(store.payload(2).expect("there"), "b");
         assert!(store.payload(1).is_err());
+    }
+
+    #[test]
+    fn only_this_user_can_read_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let _open = Store::create(folder.path()).expect("created");
+        let file = std::fs::metadata(Store::file(folder.path())).expect("there");
+        assert_eq!(file.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
