@@ -1,6 +1,7 @@
 //! All functions: what the manifest says of them, made true, at the start and while they run.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -32,6 +33,8 @@ pub(crate) struct Fleet {
     stop: Stop,
     deployments: Mutex<BTreeMap<String, Arc<Deployment>>>,
     sources: Mutex<BTreeMap<String, RunningSources>>,
+    /// Whether anything calls functions by itself yet.
+    begun: AtomicBool,
     /// Every version that has not ended yet.
     versions: Mutex<Vec<Weak<Function>>>,
     /// The tasks that start and stop instances, one a version.
@@ -40,10 +43,14 @@ pub(crate) struct Fleet {
     callers: TaskTracker,
 }
 
-/// The two steps of stopping.
+/// The steps of stopping.
 #[derive(Default, Clone)]
 pub(crate) struct Stop {
-    /// No more requests or events; those in progress finish.
+    /// No more connections.
+    pub(crate) accept: CancellationToken,
+    /// Nothing calls functions by itself any more; what has been begun finishes.
+    pub(crate) callers: CancellationToken,
+    /// No more requests; those in progress finish.
     pub(crate) clients: CancellationToken,
     /// The instances, too.
     pub(crate) all: CancellationToken,
@@ -81,6 +88,7 @@ impl Fleet {
             stop,
             deployments: Mutex::default(),
             sources: Mutex::default(),
+            begun: AtomicBool::new(false),
             versions: Mutex::default(),
             scales: TaskTracker::new(),
             callers: TaskTracker::new(),
@@ -161,14 +169,25 @@ impl Fleet {
         change
     }
 
+    /// From now on what the manifest says calls functions by itself does.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+        for deployment in self.all() {
+            self.run_sources(&deployment, &deployment.sources());
+        }
+    }
+
     /// Has `sources` call the function, if others do until now.
     fn run_sources(&self, deployment: &Arc<Deployment>, sources: &Sources) {
+        if !self.begun.load(Ordering::Relaxed) {
+            return;
+        }
         let mut running = locked(&self.sources);
         let before = running.remove(&deployment.name);
         let now = match before {
             Some(before) if deployment.sources() == *sources => before,
             before => {
-                let stop = self.stop.clients.child_token();
+                let stop = self.stop.callers.child_token();
                 let deployment = Arc::clone(deployment);
                 RunningSources::start(deployment, sources.clone(), before, stop, &self.callers)
             }

@@ -27,6 +27,7 @@ mod serve;
 mod server;
 mod sources;
 mod tail;
+mod takeover;
 mod top;
 mod trace;
 
@@ -183,6 +184,9 @@ struct Serve {
     /// The folder of the events that are not over; made when the first one comes
     #[arg(long, default_value = ".local-lambda")]
     state: PathBuf,
+    /// Take the place of the runtime that has the admin address, without a failed request
+    #[arg(long, conflicts_with = "command")]
+    take_over: bool,
     /// Calls that COMMAND takes at once [default: what the environment says, else one]
     #[arg(long, requires = "command")]
     concurrency: Option<u32>,
@@ -207,6 +211,7 @@ impl Serve {
                 manifest: Manifest::read(&self.manifest)?,
                 path: Some(self.manifest),
                 addresses,
+                take_over: self.take_over,
                 driver: self.driver,
                 state: self.state,
                 access,
@@ -229,6 +234,7 @@ impl Serve {
             manifest: Manifest::standalone(&self.command, self.concurrency, &environment)?,
             path: None,
             addresses,
+            take_over: false,
             // The limits are those of the container or unit that it is the only function of.
             driver: Kind::Unlimited,
             state: self.state,

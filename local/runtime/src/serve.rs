@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::admin::Admin;
 use crate::driver::{Driver, Kind};
-use crate::event_queue::EventQueue;
+use crate::event_queue::{EventQueue, Runner};
 use crate::fleet::{Fleet, Stop};
 use crate::function::NotStarted;
 use crate::invoke_api::{Access, InvokeApi};
@@ -24,10 +25,15 @@ use crate::manifest::{self, Manifest};
 use crate::metrics::Registry;
 use crate::platform::Platform;
 use crate::reaper;
-use crate::server::{self, Bounds};
+use crate::server::{self, Bounds, Until};
+use crate::takeover::{Offer, Predecessor, Successor};
 
 /// Longest wait at the end for requests in progress.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long clients may take to notice that they have to connect anew.
+const REST_MAX: Duration = Duration::from_secs(5);
+/// Pause before the events are asked for again that another runtime still has.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 /// How often the histograms are tidied.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How often calls are looked at that wait or run too long.
@@ -49,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) path: Option<PathBuf>,
     /// Where.
     pub(crate) addresses: Addresses,
+    /// Whether the place is that of a runtime that has the admin address.
+    pub(crate) take_over: bool,
     /// As what.
     pub(crate) driver: Kind,
     /// The folder of the events that are not over.
@@ -68,77 +76,252 @@ pub(crate) struct Addresses {
     pub(crate) admin: Option<SocketAddr>,
 }
 
-/// Runs the functions of the plan's manifest until SIGTERM or SIGINT, and reads it again on SIGHUP;
-/// `sink` gets what they log.
+/// Runs the functions of the plan's manifest until SIGTERM or SIGINT, or until another runtime takes
+/// over, and reads it again on SIGHUP; `sink` gets what they log.
 ///
 /// # Errors
 /// If an address is taken, a static file cannot be read, or the events that are kept belong to another
-/// runtime; before any function has started. If the function of a standalone manifest does not start.
+/// runtime; before any function has started. If the function of a standalone manifest does not start,
+/// or a runtime that takes over has functions that do not.
 pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
-    let Plan {
-        manifest,
-        path,
-        addresses,
-        driver,
-        state,
-        access,
-    } = plan;
-    let http = listen(addresses.http, "--http").await?;
-    let invoke = listen_if(addresses.invoke, "--invoke").await?;
-    let admin = listen_if(addresses.admin, "--admin").await?;
-    let driver = Driver::open(driver).await?;
-    announce(&http, [&invoke, &admin], manifest.functions.len())?;
-    let standalone = manifest.standalone;
-    let bounds = client_bounds(&manifest.gateway)?;
-    let registry = Arc::new(Registry::new()?);
+    let (sockets, mut predecessor) = listen_or_take_over(&plan).await?;
+    let driver = Driver::open(plan.driver).await?;
+    sockets.announce(plan.manifest.functions.len())?;
+    let bounds = client_bounds(&plan.manifest.gateway)?;
+    let standalone = plan.manifest.standalone;
     let stop = Stop::default();
-    let fleet = fleet(&manifest, &registry, driver, sink, &stop)?;
-    let (events, runner) = EventQueue::open(state, Arc::clone(&fleet))?;
-    let platform = Arc::new(Platform::start(manifest, path, Arc::clone(&fleet))?);
-    let gateway = Arc::clone(&platform.gateway);
-    let invoke_api = Arc::new(InvokeApi::new(
-        Arc::clone(&fleet),
-        Arc::clone(&events),
-        access,
-    ));
-    let admin_api = Arc::new(Admin::new(
-        Arc::clone(&platform),
-        Arc::clone(&events),
-        Arc::clone(&registry),
-    ));
-
-    let until = || stop.clients.clone();
-    let mut clients = JoinSet::new();
-    clients.spawn(server::serve(http, bounds, until(), gateway));
-    clients.spawn(runner.run(until()));
-    if let Some(invoke) = invoke {
-        clients.spawn(server::serve(invoke, OPERATORS, until(), invoke_api));
+    let registry = Arc::new(Registry::new()?);
+    let fleet = fleet(&plan.manifest, &registry, driver, sink, &stop)?;
+    let (events, runner) = EventQueue::new(Arc::clone(&fleet));
+    if predecessor.is_none() {
+        events.open(&plan.state)?;
     }
-    let mut others = tend(&registry, &fleet);
-    if let Some(admin) = admin {
-        let all = stop.all.clone();
-        others.spawn(server::serve(admin, OPERATORS, all, admin_api));
-    }
-
-    let stopped = tokio::select! {
-        signal = await_stop(&platform) => signal,
-        failed = start_fails(&fleet), if standalone => failed,
+    let platform = Platform::start(plan.manifest, plan.path, Arc::clone(&fleet))?;
+    let running = Running {
+        platform: Arc::new(platform),
+        events,
+        registry,
+        stop,
     };
-    drain(&fleet, &stop, clients).await;
-    events.close().await;
-    fleet.end().await;
-    stopped
+    if let Some(predecessor) = &mut predecessor {
+        fleet.await_started(&fleet.versions()).await?;
+        predecessor.replace().await?;
+        tracing::info!("the other runtime has given way");
+    }
+    let offer = sockets.offer()?;
+    let Sockets {
+        http,
+        invoke,
+        admin,
+    } = sockets;
+    let mut clients = running.serve_clients(http, invoke, bounds, plan.access);
+    let _others = running.tend(admin);
+    let mut callers = JoinSet::new();
+    callers.spawn(running.clone().call(runner, plan.state, predecessor));
+    let (stopped, successor) = tokio::select! {
+        signal = await_stop(&running.platform) => (signal, None),
+        failed = start_fails(&fleet), if standalone => (failed, None),
+        successor = successor(offer.as_ref()) => (Ok(()), Some(successor)),
+    };
+    // It holds the sockets, too, and nobody may connect to them any more.
+    drop(offer);
+    let handed_over = match successor {
+        Some(it) => running.hand_over(it, &mut clients, &mut callers).await,
+        None => Ok(()),
+    };
+    running.end(clients, callers).await;
+    stopped.and(handed_over)
 }
 
-/// What is done again and again; ends when dropped.
-fn tend(registry: &Arc<Registry>, fleet: &Arc<Fleet>) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(tidy(Arc::clone(registry)));
-    tasks.spawn(sweep(Arc::clone(fleet)));
-    if std::process::id() == 1 {
-        tasks.spawn(reap_orphans(Arc::clone(fleet)));
+/// What runs.
+#[derive(Clone)]
+struct Running {
+    platform: Arc<Platform>,
+    events: Arc<EventQueue>,
+    registry: Arc<Registry>,
+    stop: Stop,
+}
+
+impl Running {
+    /// Answers on the sockets, one task each.
+    fn serve_clients(
+        &self,
+        http: TcpListener,
+        invoke: Option<TcpListener>,
+        bounds: Bounds,
+        access: Access,
+    ) -> JoinSet<()> {
+        let (platform, events) = (&self.platform, &self.events);
+        let gateway = Arc::clone(&platform.gateway);
+        let until = || Until {
+            accept: self.stop.accept.clone(),
+            serve: self.stop.clients.clone(),
+        };
+        let mut clients = JoinSet::new();
+        clients.spawn(server::serve(http, bounds, until(), gateway));
+        if let Some(invoke) = invoke {
+            let api = InvokeApi::new(Arc::clone(&platform.fleet), Arc::clone(events), access);
+            clients.spawn(server::serve(invoke, OPERATORS, until(), Arc::new(api)));
+        }
+        clients
     }
-    tasks
+
+    /// Answers the operator as long as there are instances, and does what is done again and again; ends
+    /// when dropped.
+    fn tend(&self, admin: Option<TcpListener>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let fleet = &self.platform.fleet;
+        tasks.spawn(tidy(Arc::clone(&self.registry)));
+        tasks.spawn(sweep(Arc::clone(fleet)));
+        if std::process::id() == 1 {
+            tasks.spawn(reap_orphans(Arc::clone(fleet)));
+        }
+        if let Some(admin) = admin {
+            let (platform, events) = (Arc::clone(&self.platform), Arc::clone(&self.events));
+            let api = Admin::new(platform, events, Arc::clone(&self.registry));
+            let until = Until {
+                accept: self.stop.accept.clone(),
+                serve: self.stop.all.clone(),
+            };
+            tasks.spawn(server::serve(admin, OPERATORS, until, Arc::new(api)));
+        }
+        tasks
+    }
+
+    /// Calls functions by itself: by their sources, and for events; once nobody else does.
+    async fn call(self, runner: Runner, state: PathBuf, predecessor: Option<Predecessor>) {
+        if let Some(predecessor) = predecessor {
+            predecessor.alone().await;
+            while let Err(error) = self.events.open(&state) {
+                tracing::error!("the events that are kept cannot be had: {error:#}");
+                tokio::select! {
+                    () = sleep(OPEN_AGAIN) => {}
+                    () = self.stop.callers.cancelled() => return,
+                }
+            }
+        }
+        self.platform.fleet.begin();
+        runner.run(self.stop.callers.clone()).await;
+    }
+
+    /// Leaves everything to another runtime, but what has been begun.
+    ///
+    /// # Errors
+    /// If it has gone.
+    async fn hand_over(
+        &self,
+        mut successor: Successor,
+        clients: &mut JoinSet<()>,
+        callers: &mut JoinSet<()>,
+    ) -> anyhow::Result<()> {
+        self.stop.accept.cancel();
+        successor.accept().await.context("the other runtime")?;
+        tracing::info!("another runtime has taken over");
+        self.stop.callers.cancel();
+        self.drain_callers(callers).await;
+        self.events.close().await;
+        successor.begin().await.context("the other runtime")?;
+        // A client that has sent its next request already must not find its connection closed.
+        let _some_rest = timeout(REST_MAX, all_end(clients)).await;
+        Ok(())
+    }
+
+    async fn drain_callers(&self, callers: &mut JoinSet<()>) {
+        let ended = timeout(DRAIN_MAX, async {
+            all_end(callers).await;
+            self.platform.fleet.drain_sources().await;
+        });
+        if ended.await.is_err() {
+            tracing::warn!("sources and events were still running after {DRAIN_MAX:?}");
+        }
+    }
+
+    /// Lets what is in progress finish: requests and sources first, which leaves no call behind but
+    /// those whose callers have gone.
+    async fn end(&self, mut clients: JoinSet<()>, mut callers: JoinSet<()>) {
+        tracing::info!("stopping: waiting for requests in progress");
+        self.stop.callers.cancel();
+        self.stop.clients.cancel();
+        let finished = timeout(DRAIN_MAX, all_end(&mut clients));
+        let (finished, ()) = tokio::join!(finished, self.drain_callers(&mut callers));
+        if finished.is_err() {
+            tracing::warn!("requests were still in progress after {DRAIN_MAX:?}");
+        }
+        self.events.close().await;
+        self.platform.fleet.end().await;
+    }
+}
+
+async fn all_end(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Where clients connect to.
+struct Sockets {
+    http: TcpListener,
+    invoke: Option<TcpListener>,
+    admin: Option<TcpListener>,
+}
+
+/// A runtime that other ones may take over, and what it would give them.
+struct Offered {
+    offer: Offer,
+    sockets: [OwnedFd; 3],
+}
+
+async fn listen_or_take_over(plan: &Plan) -> anyhow::Result<(Sockets, Option<Predecessor>)> {
+    let Addresses {
+        http,
+        invoke,
+        admin,
+    } = plan.addresses;
+    if let (Some(admin), true) = (admin, plan.take_over) {
+        let (predecessor, [http, invoke, admin]) = Predecessor::ask(admin).await?;
+        let sockets = Sockets {
+            http,
+            invoke: Some(invoke),
+            admin: Some(admin),
+        };
+        return Ok((sockets, Some(predecessor)));
+    }
+    let sockets = Sockets {
+        http: listen(http, "--http").await?,
+        invoke: listen_if(invoke, "--invoke").await?,
+        admin: listen_if(admin, "--admin").await?,
+    };
+    Ok((sockets, None))
+}
+
+impl Sockets {
+    /// Port 0 asks for any free port: tells which it became.
+    fn announce(&self, functions: usize) -> anyhow::Result<()> {
+        let http = self.http.local_addr()?;
+        let [invoke, admin] = [&self.invoke, &self.admin].map(|listener| {
+            let address = listener.as_ref().and_then(|it| it.local_addr().ok());
+            address.map(tracing::field::display)
+        });
+        tracing::info!(%http, invoke, admin, "serving {functions} functions");
+        Ok(())
+    }
+
+    /// Lets another runtime take over, if there is an admin address to find this one by.
+    fn offer(&self) -> anyhow::Result<Option<Offered>> {
+        let (Some(invoke), Some(admin)) = (&self.invoke, &self.admin) else {
+            return Ok(None);
+        };
+        let cloned = |listener: &TcpListener| listener.as_fd().try_clone_to_owned();
+        Ok(Some(Offered {
+            offer: Offer::new(admin.local_addr()?).context("no other runtime could take over")?,
+            sockets: [cloned(&self.http)?, cloned(invoke)?, cloned(admin)?],
+        }))
+    }
+}
+
+async fn successor(offered: Option<&Offered>) -> Successor {
+    match offered {
+        Some(Offered { offer, sockets }) => offer.successor(sockets).await,
+        None => pending().await,
+    }
 }
 
 /// Fails if an instance ends before one is ready.
@@ -168,21 +351,6 @@ fn fleet(
     let registry = Arc::clone(registry);
     let fleet = Fleet::new(in_flight_max, registry, driver, sink.clone(), stop.clone())?;
     Ok(Arc::new(fleet))
-}
-
-/// Port 0 asks for any free port: tells which it became.
-fn announce(
-    http: &TcpListener,
-    others: [&Option<TcpListener>; 2],
-    functions: usize,
-) -> anyhow::Result<()> {
-    let http = http.local_addr()?;
-    let [invoke, admin] = others.map(|listener| {
-        let address = listener.as_ref().and_then(|it| it.local_addr().ok());
-        address.map(tracing::field::display)
-    });
-    tracing::info!(%http, invoke, admin, "serving {functions} functions");
-    Ok(())
 }
 
 async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
@@ -254,19 +422,5 @@ async fn await_stop(platform: &Platform) -> anyhow::Result<()> {
                 tracing::error!("the manifest was read again, and nothing changed: {error:#}");
             },
         }
-    }
-}
-
-/// Lets what is in progress finish: requests and sources first, which leaves no call behind but
-/// those whose callers have gone.
-async fn drain(fleet: &Fleet, stop: &Stop, mut clients: JoinSet<()>) {
-    tracing::info!("stopping: waiting for requests in progress");
-    stop.clients.cancel();
-    let finished = timeout(DRAIN_MAX, async {
-        while clients.join_next().await.is_some() {}
-        fleet.drain_sources().await;
-    });
-    if finished.await.is_err() {
-        tracing::warn!("requests were still in progress after {DRAIN_MAX:?}");
     }
 }

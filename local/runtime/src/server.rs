@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Abortable, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
@@ -58,13 +59,22 @@ pub(crate) struct Bounds {
     pub(crate) patient: bool,
 }
 
-/// Serves `listener` until `stop`, then lets the requests in progress finish.
+/// When a server stops, in one step or two.
+#[derive(Clone, Default)]
+pub(crate) struct Until {
+    /// No further connection; one that gets a reply is closed after it.
+    pub(crate) accept: CancellationToken,
+    /// No further request, either.
+    pub(crate) serve: CancellationToken,
+}
+
+/// Serves `listener` until it is told to stop, then lets the requests in progress finish.
 ///
 /// Dropping the future ends every connection at once.
 pub(crate) async fn serve<H: Handle>(
     listener: TcpListener,
     bounds: Bounds,
-    stop: CancellationToken,
+    until: Until,
     handler: Arc<H>,
 ) {
     let mut listener = Some(listener);
@@ -84,10 +94,11 @@ pub(crate) async fn serve<H: Handle>(
                         peer,
                         patient: bounds.patient,
                         pace: Arc::clone(&pace),
+                        closing: until.accept.clone(),
                         handler: Arc::clone(&handler),
                     };
                     let (id, registration) = crowd.add(peer.ip(), pace);
-                    let served = connection.serve(stream, stop.clone());
+                    let served = connection.serve(stream, until.serve.clone());
                     // Its place among many must not cut its turns short.
                     let served = unconstrained(served.map(move |()| id));
                     connections.push(Abortable::new(served, registration));
@@ -97,7 +108,8 @@ pub(crate) async fn serve<H: Handle>(
                 crowd.remove(id);
             },
             now = checks.tick(), if !bounds.patient => crowd.end_overdue(now.into()),
-            () = stop.cancelled(), if listener.is_some() => listener = None,
+            () = until.accept.cancelled(), if listener.is_some() => listener = None,
+            () = until.serve.cancelled(), if listener.is_some() => listener = None,
         }
     }
 }
@@ -122,6 +134,7 @@ struct Connection<H> {
     peer: SocketAddr,
     patient: bool,
     pace: Arc<Pace>,
+    closing: CancellationToken,
     handler: Arc<H>,
 }
 
@@ -151,11 +164,16 @@ impl<H: Handle> Connection<H> {
     ) -> impl HttpService<Incoming, ResBody = ReplyBody, Error = Infallible, Future: Send> {
         service_fn(move |request| {
             let (handler, pace) = (Arc::clone(&self.handler), Arc::clone(&self.pace));
+            let closing = self.closing.clone();
             async move {
                 if !pace.working() {
                     return pending().await;
                 }
-                let reply = handler.handle(request, self.peer).await;
+                let mut reply = handler.handle(request, self.peer).await;
+                if closing.is_cancelled() {
+                    let close = HeaderValue::from_static("close");
+                    reply.headers_mut().insert(CONNECTION, close);
+                }
                 Ok::<_, Infallible>(reply.map(|body| body.paced(pace)))
             }
         })

@@ -28,7 +28,7 @@ use crate::logs::LogSink;
 use crate::manifest::FunctionConfig;
 use crate::program::SEARCHED;
 use crate::runtime_api::RuntimeApi;
-use crate::server::{self, Bounds};
+use crate::server::{self, Bounds, Until};
 
 /// First and longest pause before a failed instance is replaced.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -287,7 +287,7 @@ async fn run(
     let instance = Arc::new(instance);
     function.add_instance(Arc::clone(&instance));
     let api = Arc::new(RuntimeApi::new(Arc::clone(function), Arc::clone(&instance)));
-    let serving = server::serve(listener, INSTANCE, CancellationToken::new(), api);
+    let serving = server::serve(listener, INSTANCE, Until::default(), api);
     // Dropped at the end, which ends the connections.
     let mut tasks = JoinSet::new();
     tasks.spawn(serving);

@@ -46,7 +46,7 @@ impl EventQueue {
         let policy = deployment.asynchronous();
         let payload = match entry.payload.take() {
             Some(payload) => Ok(payload),
-            None => self.writer.payload(entry.key).await,
+            None => self.writer().await.payload(entry.key).await,
         };
         let Ok(payload) = payload else {
             return Some((SystemTime::now() + DISK_AGAIN, entry));
@@ -72,7 +72,7 @@ impl EventQueue {
                 if response.is_some() {
                     let update = Change::Update(entry.key, entry.event.clone());
                     // What is not noted is one more run after a restart.
-                    let _logged = self.writer.commit(vec![update]).await;
+                    let _logged = self.writer().await.commit(vec![update]).await;
                 }
                 Some((at, entry))
             }
@@ -111,7 +111,7 @@ impl EventQueue {
             delivered
         });
         // Ends with the runtime at the latest; then the event runs again.
-        while let Err(Unkept) = self.writer.commit(changes.clone()).await {
+        while let Err(Unkept) = self.writer().await.commit(changes.clone()).await {
             if delivered.is_some() {
                 metrics.destination_failures.increment(1);
             }
@@ -151,7 +151,11 @@ impl EventQueue {
             Next::Over(_) => {
                 let name = &entry.event.function;
                 tracing::error!(function = name, "an event of no function is given up");
-                let _logged = self.writer.commit(vec![Change::Remove(entry.key)]).await;
+                let _logged = self
+                    .writer()
+                    .await
+                    .commit(vec![Change::Remove(entry.key)])
+                    .await;
                 None
             }
         }

@@ -12,13 +12,14 @@ mod runner;
 mod store;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
+use tokio::time::timeout;
 
 use self::retry::Progress;
 use self::room::{Place, Room};
@@ -29,11 +30,15 @@ use crate::call::Call;
 use crate::deployment::Deployment;
 use crate::fleet::Fleet;
 
+/// Longest wait of an event for the queue to be open: until another runtime has closed it.
+const OPEN_WAIT: Duration = Duration::from_secs(15);
+
 /// Accepts events, and knows how many there are.
 pub(crate) struct EventQueue {
     fleet: Arc<Fleet>,
     room: Arc<Room>,
-    writer: Writer,
+    /// Not there before the queue is open.
+    writer: SetOnce<Writer>,
     last_key: AtomicU64,
     /// Entries that are new to the runner; each has a place, which bounds them.
     entries: mpsc::UnboundedSender<Entry>,
@@ -59,38 +64,48 @@ struct Entry {
 }
 
 impl EventQueue {
-    /// The queue in the folder `state`, which is not made before the first event comes; and what runs
-    /// the events that it has and gets.
-    ///
-    /// # Errors
-    /// If the events that are there cannot be read, or belong to another runtime.
-    pub(crate) fn open(state: PathBuf, fleet: Arc<Fleet>) -> anyhow::Result<(Arc<Self>, Runner)> {
-        let store = Store::open(&state)?;
-        let found = store.as_ref().map(Store::events).transpose()?;
-        let found = found.unwrap_or_default();
-        let last_key = found.last().map_or(0, |(key, _)| *key);
+    /// A queue that is not open yet, and what runs its events.
+    pub(crate) fn new(fleet: Arc<Fleet>) -> (Arc<Self>, Runner) {
         let (entries, receiver) = mpsc::unbounded_channel();
         let queue = Arc::new(Self {
             fleet,
             room: Arc::default(),
-            writer: Writer::start(store, state)?,
-            last_key: AtomicU64::new(last_key),
+            writer: SetOnce::new(),
+            last_key: AtomicU64::new(0),
             entries,
         });
+        let runner = Runner::new(Arc::clone(&queue), receiver);
+        (queue, runner)
+    }
+
+    /// Takes the events that are in the folder `state`, which is not made before the first event comes.
+    ///
+    /// # Errors
+    /// If the events that are there cannot be read, or belong to another runtime.
+    pub(crate) fn open(&self, state: &Path) -> anyhow::Result<()> {
+        let store = Store::open(state)?;
+        let found = store.as_ref().map(Store::events).transpose()?;
+        let found = found.unwrap_or_default();
+        let last_key = found.last().map_or(0, |(key, _)| *key);
+        self.last_key.store(last_key, Ordering::Relaxed);
         if !found.is_empty() {
             tracing::info!("{} events were kept and run now", found.len());
         }
         for (key, event) in found {
-            let place = queue.room.place_anyway(&event.function, event.bytes);
-            queue.enter(Entry {
+            let place = self.room.place_anyway(&event.function, event.bytes);
+            self.enter(Entry {
                 key,
                 event,
                 payload: None,
                 _place: place,
             });
         }
-        let runner = Runner::new(Arc::clone(&queue), receiver);
-        Ok((queue, runner))
+        let _opened_once = self.writer.set(Writer::start(store, state.to_owned())?);
+        Ok(())
+    }
+
+    async fn writer(&self) -> &Writer {
+        self.writer.wait().await
     }
 
     /// Keeps the event of `call` for `deployment`; it is on disk when this returns.
@@ -102,6 +117,8 @@ impl EventQueue {
         deployment: &Deployment,
         call: Call,
     ) -> Result<(), NotAccepted> {
+        let opened = timeout(OPEN_WAIT, self.writer.wait()).await;
+        opened.map_err(|_| NotAccepted::Unkept)?;
         let bytes = call.payload.len();
         let max = deployment.asynchronous().queue_max;
         let name = &deployment.name;
@@ -121,7 +138,7 @@ impl EventQueue {
         let queue = Arc::clone(self);
         // A task of its own: an event may get onto the disk after its caller has gone.
         let kept = tokio::spawn(async move {
-            queue.writer.commit(vec![change]).await?;
+            queue.writer().await.commit(vec![change]).await?;
             queue.enter(entry);
             Ok(())
         });
@@ -156,6 +173,8 @@ impl EventQueue {
 
     /// Accepts nothing more, and closes the file.
     pub(crate) async fn close(&self) {
-        self.writer.close().await;
+        if let Some(writer) = self.writer.get() {
+            writer.close().await;
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -57,7 +58,7 @@ pub(crate) struct Runtime {
     pub(crate) invoke: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) client: reqwest::Client,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 /// The runtime's program.
@@ -90,6 +91,16 @@ pub(crate) async fn eventually<T>(mut condition: impl AsyncFnMut() -> Option<T>)
     .await
 }
 
+/// Options for free ports.
+const ANYWHERE: [&str; 6] = [
+    "--http",
+    "127.0.0.1:0",
+    "--invoke",
+    "127.0.0.1:0",
+    "--admin",
+    "127.0.0.1:0",
+];
+
 impl Runtime {
     /// Starts a runtime for `manifest`, in which `ECHO` and `PUPPET` stand for the test functions
     /// and `CONTROL` for the address of a [`Puppeteer`]; returns once every instance is ready.
@@ -117,10 +128,15 @@ impl Runtime {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_manifest(driver, &folder, manifest);
-        Self::launch_in(folder, driver, variables).await
+        Self::launch_in(Arc::new(folder), driver, &ANYWHERE, variables).await
     }
 
-    async fn launch_in(folder: TempDir, driver: Driver, variables: &[(&str, &str)]) -> Self {
+    async fn launch_in(
+        folder: Arc<TempDir>,
+        driver: Driver,
+        options: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut process = Command::new(program())
             .arg("serve")
             .arg("--driver")
@@ -129,14 +145,7 @@ impl Runtime {
             .arg(folder.path().join(MANIFEST))
             .arg("--state")
             .arg(folder.path().join(STATE))
-            .args([
-                "--http",
-                "127.0.0.1:0",
-                "--invoke",
-                "127.0.0.1:0",
-                "--admin",
-                "127.0.0.1:0",
-            ])
+            .args(options)
             .env("RUNTIME_ONLY", "not for functions")
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
@@ -161,9 +170,16 @@ impl Runtime {
     pub(crate) async fn start_again_after(mut self, signal: Signal) -> Self {
         self.signal(signal);
         soon(self.process.wait()).await.unwrap();
-        let runtime = Self::launch_in(self.folder, Driver::Process, &[]).await;
+        let runtime = Self::launch_in(self.folder, Driver::Process, &ANYWHERE, &[]).await;
         runtime.ready().await;
         runtime
+    }
+
+    /// Starts the runtime that takes this one's place; returns as soon as it has its sockets.
+    pub(crate) async fn launch_successor(&self) -> Self {
+        let admin = self.admin.to_string();
+        let options = ["--take-over", "--admin", &admin];
+        Self::launch_in(Arc::clone(&self.folder), Driver::Process, &options, &[]).await
     }
 
     /// The folder of the events that are not over.

@@ -24,3 +24,4 @@ mod scaling;
 mod sources;
 mod standalone;
 mod streaming;
+mod takeover;
