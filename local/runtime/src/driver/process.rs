@@ -16,8 +16,9 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::Exit;
 use super::cgroup::{Cgroup, Cgroups};
-use super::{Exit, environment};
+use super::environment::environment;
 use crate::function::Function;
 use crate::instance::Instance;
 use crate::logs::{self, LogSink};

@@ -2,37 +2,32 @@
 //!
 //! Source: Docker Engine API 1.41.
 
+mod container;
+
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
-use bollard::models::{
-    ContainerCreateBody, ContainerState, ContainerSummary, HostConfig, HostConfigLogConfig,
-};
+use bollard::models::{ContainerCreateBody, ContainerSummary, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
-    AttachContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions,
+    AttachContainerOptions, ListContainersOptions, RemoveContainerOptions,
 };
 use bollard::{ClientVersion, Docker};
-use futures_util::future::{BoxFuture, join_all};
-use futures_util::{FutureExt, StreamExt};
-use nix::sys::signal::Signal;
+use futures_util::future::join_all;
 use nix::unistd::{getgid, getuid};
-use tokio::io::{AsyncWriteExt, duplex};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
+pub(super) use self::container::Container;
+use super::PIDS_MAX;
+use super::environment::environment;
 use super::owner::Owner;
 use super::secrets::{self, Secrets};
-use super::{Exit, PIDS_MAX, environment};
 use crate::function::{Function, locked};
 use crate::instance::Instance;
-use crate::logs::{self, LogSink};
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
 /// Versions of the API tried, in this order: every engine since 2020 speaks one of them, and they do
@@ -40,10 +35,6 @@ const SOCKET: &str = "unix:///var/run/docker.sock";
 const VERSIONS: [ClientVersion; 2] = [version(44), version(41)];
 /// Longest wait for an answer of the engine, in seconds.
 const ANSWER_S_MAX: u64 = 30;
-/// Time for the last lines of an ended container.
-const LAST_LINES_WAIT: Duration = Duration::from_millis(200);
-/// Bytes of output that wait to be read as lines.
-const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// As on AWS; it is memory, and counts as the function's.
 const TMP: &str = "rw,exec,nosuid,nodev,mode=1777,size=512m";
 /// The least memory an engine lets a container have, in MiB.
@@ -68,15 +59,6 @@ pub(crate) struct Engine {
     _refreshing: JoinSet<()>,
     /// Held open until this process ends, however it does.
     _lifeline: Option<ChildStdin>,
-}
-
-/// One container.
-pub(super) struct Container {
-    engine: Arc<Engine>,
-    id: String,
-    output: Option<AttachContainerResults>,
-    end: BoxFuture<'static, Exit>,
-    lines: JoinSet<()>,
 }
 
 const fn version(minor_version: usize) -> ClientVersion {
@@ -111,10 +93,10 @@ impl Engine {
     pub(crate) async fn open() -> anyhow::Result<Self> {
         let client = connect().await.context("no Docker engine answers")?;
         let owner = Owner::this().context("cannot tell this process from others")?;
-        sweep(&client, |label| {
-            Owner::parse(label).is_some_and(Owner::is_gone)
-        })
-        .await?;
+        let is_gone = |label: &str| Owner::parse(label).is_some_and(Owner::is_gone);
+        if let Err(error) = sweep(&client, is_gone).await {
+            tracing::warn!("containers of runtimes that are gone may be left: {error:#}");
+        }
         let user = if getuid().is_root() {
             NONROOT
         } else {
@@ -156,23 +138,13 @@ impl Engine {
             }
             Err(error) => return Err(error).context("the Docker engine makes no container"),
         };
-        let attach = AttachContainerOptions {
-            stream: true,
-            stdout: true,
-            stderr: true,
-            ..AttachContainerOptions::default()
-        };
-        let output = self.client.attach_container(&id, Some(attach)).await;
-        if output.is_err() {
-            self.remove(id.clone()).await;
+        match self.client.attach_container(&id, Some(everything())).await {
+            Ok(output) => Ok(Container::new(Arc::clone(self), id, output)),
+            Err(error) => {
+                self.remove(id).await;
+                Err(error).context("cannot attach to the container")
+            }
         }
-        Ok(Container {
-            end: end(self.client.clone(), id.clone()).boxed(),
-            output: Some(output.context("cannot attach to the container")?),
-            engine: Arc::clone(self),
-            id,
-            lines: JoinSet::new(),
-        })
     }
 
     fn describe(
@@ -235,108 +207,13 @@ impl Engine {
     }
 }
 
-impl Container {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// If the engine cannot: there may be no such program in the image.
-    pub(super) async fn start(
-        &mut self,
-        function: &Arc<Function>,
-        instance: &Arc<Instance>,
-        sink: &LogSink,
-    ) -> anyhow::Result<()> {
-        let client = &self.engine.client;
-        if let Some(output) = self.output.take() {
-            pump(output, function, instance, sink, &mut self.lines);
-        }
-        let started = client.start_container(&self.id, None).await;
-        started.context("the Docker engine cannot start the container")?;
-        let container = client.inspect_container(&self.id, None).await?;
-        if let Some(image) = container.image {
-            let _known = function.version.image.set(image);
-        }
-        let state = container.state;
-        let pid = state.and_then(|state| u32::try_from(state.pid?).ok());
-        instance.set_pid(pid.unwrap_or_default());
-        Ok(())
-    }
-
-    pub(super) async fn ended(&mut self) -> Exit {
-        (&mut self.end).await
-    }
-
-    pub(super) async fn signal(&mut self, signal: Signal) {
-        let options = KillContainerOptions {
-            signal: signal.as_str().to_owned(),
-        };
-        let client = &self.engine.client;
-        if let Err(error) = client.kill_container(&self.id, Some(options)).await {
-            tracing::debug!("cannot send {signal} to the container {}: {error}", self.id);
-        }
-    }
-
-    pub(super) async fn finish(mut self) {
-        let _cut_short = timeout(LAST_LINES_WAIT, async {
-            while self.lines.join_next().await.is_some() {}
-        })
-        .await;
-        self.engine.remove(self.id).await;
-    }
-}
-
-/// Passes the container's output on, over a connection of its own.
-fn pump(
-    mut output: AttachContainerResults,
-    function: &Arc<Function>,
-    instance: &Arc<Instance>,
-    sink: &LogSink,
-    tasks: &mut JoinSet<()>,
-) {
-    let mut stream = |level| {
-        let (to, from) = duplex(OUTPUT_BYTES_MAX);
-        let (function, instance) = (Arc::clone(function), Arc::clone(instance));
-        tasks.spawn(logs::pump(from, level, function, instance, sink.clone()));
-        to
-    };
-    let (mut stdout, mut stderr) = (stream("INFO"), stream("WARN"));
-    tasks.spawn(async move {
-        while let Some(Ok(chunk)) = output.output.next().await {
-            let stream = match chunk {
-                LogOutput::StdErr { .. } => &mut stderr,
-                _ => &mut stdout,
-            };
-            if stream.write_all(&chunk.into_bytes()).await.is_err() {
-                return;
-            }
-        }
-    });
-}
-
-/// Waits for the end of a container that has been started.
-async fn end(client: Docker, id: String) -> Exit {
-    // An error is what ends here with another status than 0, or the engine's end: what has become of
-    // the container says the next answer, if there is one.
-    let _ended = client.wait_container(&id, None).next().await;
-    let container = client.inspect_container(&id, None).await;
-    let Ok(Some(state)) = container.map(|container| container.state) else {
-        return Exit {
-            reason: "Runtime exited, status unknown: the Docker engine does not tell".to_owned(),
-            out_of_memory: false,
-        };
-    };
-    Exit {
-        reason: describe(&state),
-        out_of_memory: state.oom_killed == Some(true),
-    }
-}
-
-fn describe(state: &ContainerState) -> String {
-    let code = state.exit_code.unwrap_or_default();
-    let signal = i32::try_from(code - 128).ok();
-    match signal.and_then(|number| Signal::try_from(number).ok()) {
-        Some(signal) => format!("Runtime exited with error: signal: {signal}"),
-        None => format!("Runtime exited with error: exit status {code}"),
+/// All that a container writes, as it comes.
+fn everything() -> AttachContainerOptions {
+    AttachContainerOptions {
+        stream: true,
+        stdout: true,
+        stderr: true,
+        ..AttachContainerOptions::default()
     }
 }
 
@@ -429,22 +306,4 @@ pub(crate) async fn reap(owner: &str) -> anyhow::Result<()> {
     io::stdin().read_to_end(&mut Vec::new())?;
     secrets::remove(owner);
     sweep(&connect().await?, |label| label == owner).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn status_above_128_is_a_signal() {
-        let described = |code| {
-            describe(&ContainerState {
-                exit_code: Some(code),
-                ..ContainerState::default()
-            })
-        };
-        assert_eq!(described(137), "Runtime exited with error: signal: SIGKILL");
-        assert_eq!(described(7), "Runtime exited with error: exit status 7");
-        assert_eq!(described(128), "Runtime exited with error: exit status 128");
-    }
 }
