@@ -1,5 +1,5 @@
 //! What an operator sees and steers: `GET /metrics`, `/functions` and `/targets`, `POST
-//! /functions/NAME/scale` and so on, and `/reload`.
+//! /functions/NAME/scale` and so on, and `/reload`; `GET /sources`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -168,6 +168,7 @@ impl Admin {
                 let change = self.platform.reload().await;
                 change.map(|it| json(&it)).map_err(conflict)
             }
+            (&Method::GET, ["sources"]) => Ok(json(&self.platform.fleet.source_list.view())),
             (_, ["functions", name, action]) => {
                 let deployment = self.find(name)?;
                 match (method, *action) {

@@ -16,6 +16,7 @@ use crate::admin::FunctionView;
 use crate::deployment::VersionView;
 use crate::fleet::Change;
 use crate::platform::Deployed;
+use crate::sources::SourceView;
 
 /// `local-lambda ps`: the functions and instances, as a table.
 ///
@@ -84,6 +85,33 @@ pub(crate) async fn scale(
     let view: FunctionView = order(admin, url).await?;
     let (min, max) = (view.min_instances, view.max_instances);
     Ok(format!("{function}: {min} to {max} instances\n"))
+}
+
+/// `local-lambda sources`: what the event sources are doing, as a table.
+///
+/// # Errors
+/// If no runtime answers at `admin`.
+pub(crate) async fn sources(admin: SocketAddr) -> anyhow::Result<String> {
+    let response = reqwest::get(format!("http://{admin}/sources"))
+        .await
+        .with_context(|| format!("no runtime answers at {admin}"))?;
+    let sources: Vec<SourceView> = response.error_for_status()?.json().await?;
+    let mut table = source_row(["FUNCTION", "KIND", "FROM", "STATE", "LAST ERROR"]);
+    for source in &sources {
+        let state = source.state.to_string();
+        let error = line(source.last_error.as_deref());
+        table += &source_row([&source.function, &source.kind, &source.from, &state, &error]);
+    }
+    Ok(table)
+}
+
+fn source_row([function, kind, from, state, error]: [&str; 5]) -> String {
+    format!("{function:<24} {kind:<10} {from:<32} {state:<11} {error}\n")
+}
+
+/// An error as the end of a row.
+fn line(error: Option<&str>) -> String {
+    error.unwrap_or("-").replace('\n', " ")
 }
 
 /// `local-lambda reload`: what has changed.

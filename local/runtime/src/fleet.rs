@@ -18,7 +18,7 @@ use crate::manifest::{Declaration, FunctionConfig, Sources};
 use crate::metrics::Registry;
 use crate::program::Program;
 use crate::scale::{self, Memory};
-use crate::sources::RunningSources;
+use crate::sources::{RunningSources, SourceList};
 
 /// The functions of a manifest, by name.
 pub(crate) type Declarations = BTreeMap<String, Declaration>;
@@ -35,6 +35,8 @@ pub(crate) struct Fleet {
     sources: Mutex<BTreeMap<String, RunningSources>>,
     /// Whether anything calls functions by itself yet.
     begun: AtomicBool,
+    /// What the sources are doing.
+    pub(crate) source_list: Arc<SourceList>,
     /// Every version that has not ended yet.
     versions: Mutex<Vec<Weak<Function>>>,
     /// The tasks that start and stop instances, one a version.
@@ -81,6 +83,7 @@ impl Fleet {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             dispatcher: Arc::new(Mutex::new(Dispatcher::new(in_flight_max))),
+            source_list: Arc::default(),
             registry,
             driver: Arc::new(driver),
             memory: Arc::new(Memory::of_host()?),
@@ -189,7 +192,9 @@ impl Fleet {
             before => {
                 let stop = self.stop.callers.child_token();
                 let deployment = Arc::clone(deployment);
-                RunningSources::start(deployment, sources.clone(), before, stop, &self.callers)
+                let list = Arc::clone(&self.source_list);
+                let sources = sources.clone();
+                RunningSources::start(deployment, sources, before, list, stop, &self.callers)
             }
         };
         running.insert(deployment.name.clone(), now);

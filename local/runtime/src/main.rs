@@ -138,6 +138,11 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:9002")]
         admin: SocketAddr,
     },
+    /// Lists the event sources of a running runtime
+    Sources {
+        #[arg(long, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
     /// Invokes a function and prints its answer
     Invoke(client::Invocation),
     /// Removes the containers of the runtime OWNER once it has ended
@@ -292,6 +297,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             admin,
         } => top::run(admin, Duration::from_secs(interval), once).await,
         Command::Ps { admin } => print(client::ps(admin).await?.as_bytes()),
+        Command::Sources { admin } => print(client::sources(admin).await?.as_bytes()),
         Command::Reload { admin } => print(client::reload(admin).await?.as_bytes()),
         Command::Scale {
             function,

@@ -1,5 +1,7 @@
 //! The event sources that call functions by themselves: `schedule` and `continuous`.
 
+mod status;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,12 +11,16 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::answer::Answer;
-use crate::call::{Call, Outcome, json};
+use crate::call::{Call, Failure, Outcome, json};
 use crate::deployment::Deployment;
 use crate::manifest::{Continuous, Schedule, Sources, Timing};
 use crate::trace::Trace;
+
+pub(crate) use self::status::{SourceList, SourceView};
+use self::status::{State, Status};
 
 /// First pause after an idle answer; it doubles up to the manifest's `idle_ms`.
 const IDLE_MIN: Duration = Duration::from_millis(5);
@@ -39,10 +45,12 @@ impl RunningSources {
         deployment: Arc<Deployment>,
         sources: Sources,
         before: Option<Self>,
+        list: Arc<SourceList>,
         stop: CancellationToken,
         tracker: &TaskTracker,
     ) -> Self {
-        let task = run(deployment, sources, before.map(Self::end), stop.clone());
+        let before = before.map(Self::end);
+        let task = run(deployment, sources, before, list, stop.clone());
         Self {
             task: tracker.spawn(task),
             stop: stop.drop_guard(),
@@ -60,58 +68,62 @@ async fn run(
     deployment: Arc<Deployment>,
     sources: Sources,
     before: Option<JoinHandle<()>>,
+    list: Arc<SourceList>,
     stop: CancellationToken,
 ) {
     if let Some(before) = before {
         let _panicked = before.await;
     }
     let mut tasks = JoinSet::new();
+    let name = &deployment.name;
     if let Some(source) = sources.continuous {
-        tasks.spawn(run_continuous(
-            Arc::clone(&deployment),
-            source,
-            stop.clone(),
-        ));
+        let status = list.add(name, "continuous", String::new());
+        let deployment = Arc::clone(&deployment);
+        tasks.spawn(run_continuous(deployment, source, status, stop.clone()));
     }
     for schedule in sources.schedules {
-        tasks.spawn(run_schedule(
-            Arc::clone(&deployment),
-            schedule,
-            stop.clone(),
-        ));
+        let status = list.add(name, "schedule", schedule.timing.to_string());
+        let deployment = Arc::clone(&deployment);
+        tasks.spawn(run_schedule(deployment, schedule, status, stop.clone()));
     }
     tasks.join_all().await;
 }
 
 /// Keeps one invocation of `function` running while it finds work, until `stop`.
-async fn run_continuous(function: Arc<Deployment>, source: Continuous, stop: CancellationToken) {
+async fn run_continuous(
+    function: Arc<Deployment>,
+    source: Continuous,
+    status: Arc<Status>,
+    stop: CancellationToken,
+) {
     let mut idle = IDLE_MIN;
     let mut failure = FAILURE_MIN;
     while !stop.is_cancelled() {
         let event = call(Bytes::from_static(CONTINUOUS_EVENT));
-        let pause = match Verdict::of(function.function().invoke(event).await) {
+        let id = event.id;
+        status.set(State::Running);
+        let outcome = function.function().invoke(event).await;
+        let error = outcome.as_ref().err().map(|it| reason(it, id));
+        let pause = match Verdict::of(outcome) {
             Verdict::Worked => {
                 (idle, failure) = (IDLE_MIN, FAILURE_MIN);
                 continue;
             }
             Verdict::Idle => {
                 failure = FAILURE_MIN;
+                status.set(State::Waiting);
                 // A wake that came while the invocation ran ends the pause at once.
-                let woken = timeout(idle, function.wake.notified());
-                let woken = tokio::select! {
-                    woken = woken => woken.is_ok(),
-                    () = stop.cancelled() => return,
-                };
-                let longest = source.idle.max(IDLE_MIN);
-                idle = if woken {
-                    IDLE_MIN
-                } else {
-                    longest.min(idle * 2)
+                let wake = timeout(idle, function.wake.notified());
+                idle = match stop.run_until_cancelled(wake).await {
+                    None => return,
+                    Some(Ok(())) => IDLE_MIN,
+                    Some(Err(_)) => source.idle.max(IDLE_MIN).min(idle * 2),
                 };
                 continue;
             }
             Verdict::Failed => failure,
         };
+        status.fail(State::BackingOff, error.unwrap_or_default());
         let _stopping = timeout(pause, stop.cancelled()).await;
         failure = FAILURE_MAX.min(pause * 2);
     }
@@ -148,7 +160,12 @@ impl Verdict {
 
 /// Calls `function` whenever `schedule` is due, until `stop`. A run that is due while the one
 /// before it is still going is skipped and counted.
-async fn run_schedule(function: Arc<Deployment>, schedule: Schedule, stop: CancellationToken) {
+async fn run_schedule(
+    function: Arc<Deployment>,
+    schedule: Schedule,
+    status: Arc<Status>,
+    stop: CancellationToken,
+) {
     let event = json(&schedule.input);
     let mut running: Option<JoinHandle<()>> = None;
     let mut last = Instant::now();
@@ -167,7 +184,7 @@ async fn run_schedule(function: Arc<Deployment>, schedule: Schedule, stop: Cance
             skipped.increment(1);
             continue;
         }
-        let run = run_once(Arc::clone(&function), event.clone());
+        let run = run_once(Arc::clone(&function), event.clone(), Arc::clone(&status));
         running = Some(tokio::spawn(run));
     }
     if let Some(run) = running {
@@ -175,17 +192,26 @@ async fn run_schedule(function: Arc<Deployment>, schedule: Schedule, stop: Cance
     }
 }
 
-async fn run_once(function: Arc<Deployment>, event: Bytes) {
+async fn run_once(function: Arc<Deployment>, event: Bytes, status: Arc<Status>) {
     let call = call(event);
     let id = call.id;
-    if let Err(failure) = function.invoke(call).await {
-        let body = failure.body(id);
-        let reason = String::from_utf8_lossy(&body);
-        tracing::error!(
-            function = function.name,
-            "the scheduled run failed: {reason}"
-        );
+    status.set(State::Running);
+    match function.invoke(call).await {
+        Ok(_) => status.set(State::Waiting),
+        Err(failure) => {
+            let reason = reason(&failure, id);
+            tracing::error!(
+                function = function.name,
+                "the scheduled run failed: {reason}"
+            );
+            status.fail(State::Waiting, reason);
+        }
     }
+}
+
+/// Why the call `id` failed, as its caller is told.
+fn reason(failure: &Failure, id: Uuid) -> String {
+    String::from_utf8_lossy(&failure.body(id)).into_owned()
 }
 
 /// Waits for the next time after `last`; `None` if there is none.

@@ -1,5 +1,6 @@
 //! The event sources a function may declare.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -42,6 +43,17 @@ pub(crate) struct Continuous {
     pub(crate) wake_on: Vec<Spanned<String>>,
     /// Longest pause after an idle answer.
     pub(crate) idle: Duration,
+}
+
+impl fmt::Display for Timing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cron(cron, zone) => write!(formatter, "{cron} {zone}"),
+            Self::Every(period) => {
+                write!(formatter, "every {}", humantime::format_duration(*period))
+            }
+        }
+    }
 }
 
 impl Schedule {

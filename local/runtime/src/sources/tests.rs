@@ -3,7 +3,6 @@ use std::sync::Mutex;
 use tokio::time::Instant as Clock;
 
 use super::*;
-use crate::call::Failure;
 use crate::dispatch::Dispatcher;
 use crate::function::{Function, Version};
 use crate::instance::Instance;
@@ -44,7 +43,13 @@ impl Played {
         function.add_instance(Arc::new(Instance::new("relay", 1, address)));
         let stop = CancellationToken::new();
         let deployment = Arc::new(Deployment::new(function));
-        tokio::spawn(run_continuous(Arc::clone(&deployment), source, stop));
+        let status = SourceList::default().add("relay", "continuous", String::new());
+        tokio::spawn(run_continuous(
+            Arc::clone(&deployment),
+            source,
+            status,
+            stop,
+        ));
         Self {
             deployment,
             began: Clock::now(),

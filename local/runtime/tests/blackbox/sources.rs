@@ -1,4 +1,6 @@
-use crate::harness::{Invocation, Puppeteer, eventually, soon};
+use serde_json::Value;
+
+use crate::harness::{Invocation, Puppeteer, eventually, program, soon};
 
 #[tokio::test]
 async fn continuous_function_runs_again_after_work_and_after_a_wake() {
@@ -69,4 +71,36 @@ async fn scheduled_run_that_is_still_going_is_not_started_again() {
     run.answer("null").await;
     let again = puppeteer.next().await;
     assert_eq!(again.event, serde_json::json!({"task": "close"}));
+}
+
+#[tokio::test]
+async fn operator_sees_what_the_sources_are_doing() {
+    let puppeteer = Puppeteer::new().await;
+    let sources = "[[functions.puppet.schedule]]\nevery = '100ms'\n\
+                   [functions.relay]\ncommand = [PUPPET]\n\
+                   [functions.relay.continuous]\nidle_ms = 3600000\n";
+    let runtime = puppeteer.start("", sources).await;
+    let source = async |function: &str, is: fn(&Value) -> bool| {
+        eventually(async || {
+            let seen: Vec<Value> = serde_json::from_str(&runtime.admin("/sources").await).unwrap();
+            let source = seen.into_iter().find(|it| it["function"] == function)?;
+            is(&source).then_some(source)
+        })
+        .await
+    };
+    let [one, other] = [puppeteer.next().await, puppeteer.next().await];
+    let relay = source("relay", |it| it["state"] == "running").await;
+    assert_eq!(relay["kind"], "continuous");
+    one.answer("fail").await;
+    other.answer("fail").await;
+    let scheduled = source("puppet", |it| it["lastError"].is_string()).await;
+    assert_eq!(scheduled["from"], "every 100ms");
+    let error = scheduled["lastError"].as_str().unwrap();
+    assert!(error.contains("told to fail"), "{error}");
+
+    let admin = runtime.admin.to_string();
+    let mut command = tokio::process::Command::new(program());
+    let output = command.args(["sources", "--admin", &admin]).output();
+    let table = String::from_utf8(soon(output).await.unwrap().stdout).unwrap();
+    assert_eq!(table.lines().count(), 3, "{table}");
 }
