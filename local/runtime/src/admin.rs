@@ -1,5 +1,5 @@
 //! What an operator sees and steers: `GET /metrics`, `/functions` and `/targets`, `POST
-//! /functions/NAME/scale` and so on, and `/reload`; `GET /sources`.
+//! /functions/NAME/scale` and so on, and `/reload`; `GET /sources`, `POST /sources/NAME/unpark`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -169,6 +171,7 @@ impl Admin {
                 change.map(|it| json(&it)).map_err(conflict)
             }
             (&Method::GET, ["sources"]) => Ok(json(&self.platform.fleet.source_list.view())),
+            (&Method::POST, ["sources", name, "unpark"]) => self.unpark(name, query).await,
             (_, ["functions", name, action]) => {
                 let deployment = self.find(name)?;
                 match (method, *action) {
@@ -179,6 +182,33 @@ impl Admin {
             }
             _ => Err(not_found()),
         }
+    }
+
+    /// Ends the parking of a key: `topic`, and `key` as text or `key_base64`, of the query.
+    async fn unpark(&self, function: &str, query: &str) -> Answered {
+        let invalid = |message: &str| (StatusCode::BAD_REQUEST, message.to_owned());
+        let (mut topic, mut key) = (None, None);
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "topic" => topic = Some(value.into_owned()),
+                "key" => key = Some(value.into_owned().into_bytes()),
+                "key_base64" => {
+                    let bytes = BASE64_STANDARD.decode(value.as_bytes());
+                    key = Some(bytes.map_err(|_| invalid("key_base64 is not base64"))?);
+                }
+                _ => return Err(invalid("only topic, key and key_base64 are known")),
+            }
+        }
+        let (Some(topic), Some(key)) = (topic, key) else {
+            return Err(invalid("topic and key must be given"));
+        };
+        let list = &self.platform.fleet.source_list;
+        let letters = list.letters(function, &topic).ok_or_else(|| {
+            let message = format!("{function} parks no keys of {topic}");
+            (StatusCode::NOT_FOUND, message)
+        })?;
+        let unparked = letters.unpark(&topic, &key).await;
+        unparked.map(|()| json(&topic)).map_err(conflict)
     }
 
     fn targets(&self) -> Vec<ScrapeTarget> {

@@ -96,22 +96,68 @@ pub(crate) async fn sources(admin: SocketAddr) -> anyhow::Result<String> {
         .await
         .with_context(|| format!("no runtime answers at {admin}"))?;
     let sources: Vec<SourceView> = response.error_for_status()?.json().await?;
-    let mut table = source_row(["FUNCTION", "KIND", "FROM", "STATE", "LAST ERROR"]);
+    let mut table = source_row([
+        "FUNCTION",
+        "KIND",
+        "FROM",
+        "STATE",
+        "POSITION",
+        "LAG",
+        "LAST ERROR",
+    ]);
     for source in &sources {
         let state = source.state.to_string();
         let error = line(source.last_error.as_deref());
-        table += &source_row([&source.function, &source.kind, &source.from, &state, &error]);
+        table += &source_row([
+            &source.function,
+            &source.kind,
+            &source.from,
+            &state,
+            "-",
+            "-",
+            &error,
+        ]);
+        for partition in &source.partitions {
+            let from = format!("{}-{}", partition.topic, partition.partition);
+            let [position, lag] = [partition.position, partition.lag]
+                .map(|number| number.map_or_else(|| "-".to_owned(), |it| it.to_string()));
+            let state = partition.state.to_string();
+            let error = line(partition.last_error.as_deref());
+            table += &source_row([&source.function, "", &from, &state, &position, &lag, &error]);
+        }
     }
     Ok(table)
 }
 
-fn source_row([function, kind, from, state, error]: [&str; 5]) -> String {
-    format!("{function:<24} {kind:<10} {from:<32} {state:<11} {error}\n")
+fn source_row([function, kind, from, state, position, lag, error]: [&str; 7]) -> String {
+    format!("{function:<24} {kind:<10} {from:<32} {state:<11} {position:>10} {lag:>10} {error}\n")
 }
 
 /// An error as the end of a row.
 fn line(error: Option<&str>) -> String {
     error.unwrap_or("-").replace('\n', " ")
+}
+
+/// `local-lambda sources unpark`.
+///
+/// # Errors
+/// If no runtime answers at `admin`, or the function parks no keys of the topic.
+pub(crate) async fn unpark(
+    admin: SocketAddr,
+    function: &str,
+    topic: &str,
+    key: &str,
+    is_base64: bool,
+) -> anyhow::Result<String> {
+    let name = if is_base64 { "key_base64" } else { "key" };
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("topic", topic), (name, key)])
+        .finish();
+    let url = format!("http://{admin}/sources/{function}/unpark?{query}");
+    let _empty: serde_json::Value = order(admin, url).await?;
+    Ok(format!(
+        "{function}: {key} of {topic} is parked no longer\n"
+    ))
 }
 
 /// `local-lambda reload`: what has changed.

@@ -83,7 +83,7 @@ impl Fleet {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             dispatcher: Arc::new(Mutex::new(Dispatcher::new(in_flight_max))),
-            source_list: Arc::default(),
+            source_list: Arc::new(SourceList::new(Arc::clone(&registry))),
             registry,
             driver: Arc::new(driver),
             memory: Arc::new(Memory::of_host()?),

@@ -140,7 +140,9 @@ enum Command {
     },
     /// Lists the event sources of a running runtime
     Sources {
-        #[arg(long, default_value = "127.0.0.1:9002")]
+        #[command(subcommand)]
+        command: Option<SourcesCommand>,
+        #[arg(long, global = true, default_value = "127.0.0.1:9002")]
         admin: SocketAddr,
     },
     /// Invokes a function and prints its answer
@@ -248,6 +250,19 @@ impl Serve {
     }
 }
 
+#[derive(Subcommand)]
+enum SourcesCommand {
+    /// Has records of a key processed again that went to the dead letters with an earlier one
+    Unpark {
+        function: String,
+        topic: String,
+        key: String,
+        /// The key is given in base64
+        #[arg(long)]
+        base64: bool,
+    },
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         // Before any thread is started: this process is about to become another program.
@@ -297,7 +312,18 @@ async fn run(command: Command) -> anyhow::Result<()> {
             admin,
         } => top::run(admin, Duration::from_secs(interval), once).await,
         Command::Ps { admin } => print(client::ps(admin).await?.as_bytes()),
-        Command::Sources { admin } => print(client::sources(admin).await?.as_bytes()),
+        Command::Sources { command, admin } => {
+            let text = match command {
+                None => client::sources(admin).await?,
+                Some(SourcesCommand::Unpark {
+                    function,
+                    topic,
+                    key,
+                    base64,
+                }) => client::unpark(admin, &function, &topic, &key, base64).await?,
+            };
+            print(text.as_bytes())
+        }
         Command::Reload { admin } => print(client::reload(admin).await?.as_bytes()),
         Command::Scale {
             function,

@@ -44,6 +44,21 @@ impl Registry {
         self.recorder.handle().run_upkeep();
     }
 
+    /// The metrics of the Kafka sources of one function, all of them there from the start.
+    pub(crate) fn source(&self, function: &str) -> SourceMetrics {
+        metrics::with_local_recorder(&self.recorder, || SourceMetrics::new(function))
+    }
+
+    /// How many records of a partition a function has not finished.
+    pub(crate) fn lag(&self, function: &str, topic: &str, partition: i32) -> Gauge {
+        let labels = [
+            ("function", function.to_owned()),
+            ("topic", topic.to_owned()),
+            ("partition", partition.to_string()),
+        ];
+        metrics::with_local_recorder(&self.recorder, || gauge!("lambda_source_lag", &labels))
+    }
+
     /// The metrics of one function, all of them there from the start.
     pub(crate) fn function(&self, name: &str) -> FunctionMetrics {
         metrics::with_local_recorder(&self.recorder, || FunctionMetrics::new(name))
@@ -91,6 +106,50 @@ pub(crate) struct FunctionMetrics {
     pub(crate) queued: Gauge,
     /// Instances that have polled; set when scraped.
     pub(crate) instances_ready: Gauge,
+}
+
+/// The metrics of the Kafka sources of one function.
+pub(crate) struct SourceMetrics {
+    /// Records processed.
+    pub(crate) ok: Counter,
+    /// Records given up and written to a dead-letter topic.
+    pub(crate) dead_lettered: Counter,
+    /// Records given up without one.
+    pub(crate) dropped: Counter,
+    /// Records that no pattern of the filter matches.
+    pub(crate) filtered: Counter,
+    /// Records that followed an earlier one of their key to the dead letters.
+    pub(crate) parked: Counter,
+    /// Batches processed.
+    pub(crate) batches_ok: Counter,
+    /// Batches that failed.
+    pub(crate) batches_failed: Counter,
+    /// Batches of which some records failed.
+    pub(crate) batches_partial: Counter,
+    /// Batches that no instance took.
+    pub(crate) batches_throttled: Counter,
+    /// Batches sent with records of one that failed before.
+    pub(crate) retries: Counter,
+}
+
+impl SourceMetrics {
+    fn new(function: &str) -> Self {
+        let function = function.to_owned();
+        let records = |result: &'static str| counter!("lambda_source_records_total", "function" => function.clone(), "result" => result);
+        let batches = |result: &'static str| counter!("lambda_source_batches_total", "function" => function.clone(), "result" => result);
+        Self {
+            ok: records("ok"),
+            dead_lettered: records("dead-lettered"),
+            dropped: records("dropped"),
+            filtered: records("filtered"),
+            parked: records("parked"),
+            batches_ok: batches("ok"),
+            batches_failed: batches("failed"),
+            batches_partial: batches("partial"),
+            batches_throttled: batches("throttled"),
+            retries: counter!("lambda_source_retries_total", "function" => function.clone()),
+        }
+    }
 }
 
 impl FunctionMetrics {

@@ -1,5 +1,6 @@
-//! The event sources that call functions by themselves: `schedule` and `continuous`.
+//! The event sources that call functions by themselves: `schedule`, `continuous` and `kafka`.
 
+mod kafka;
 mod status;
 
 use std::sync::Arc;
@@ -85,6 +86,21 @@ async fn run(
         let status = list.add(name, "schedule", schedule.timing.to_string());
         let deployment = Arc::clone(&deployment);
         tasks.spawn(run_schedule(deployment, schedule, status, stop.clone()));
+    }
+    for config in sources.kafka {
+        let topics: Vec<_> = config
+            .topics
+            .iter()
+            .map(|it| it.as_ref().as_str())
+            .collect();
+        tasks.spawn(kafka::run(kafka::Source {
+            status: list.add(name, "kafka", topics.join(",")),
+            deployment: Arc::clone(&deployment),
+            metrics: Arc::new(list.registry.source(&deployment.name)),
+            registry: Arc::clone(&list.registry),
+            config,
+            stop: stop.clone(),
+        }));
     }
     tasks.join_all().await;
 }

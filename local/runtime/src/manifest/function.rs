@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::asynchronous::Asynchronous;
+use super::kafka::KafkaSource;
 use super::members::{Faults, Members};
 use super::source::{Continuous, Schedule};
 use super::{Declaration, FunctionConfig, Priority, Route, Sources};
@@ -125,11 +126,13 @@ impl Settings {
     }
 }
 
-/// Reads one function; `None` if a fault keeps it from being described.
+/// Reads one function, whose Kafka sources read from `cluster`; `None` if a fault keeps it from being
+/// described.
 pub(super) fn read(
     name: &Spanned<String>,
     mut table: Members<'_>,
     defaults: &Settings,
+    cluster: Option<&str>,
     faults: &mut Faults<'_>,
 ) -> Option<Declaration> {
     check_name(name, faults);
@@ -138,6 +141,7 @@ pub(super) fn read(
     let routes = Route::read_all(&mut table, faults);
     let sources = Sources {
         schedules: Schedule::read_all(&mut table, faults),
+        kafka: KafkaSource::read_all(name.as_ref(), cluster, &mut table, faults),
         continuous: Continuous::read(&mut table, faults),
         asynchronous: Asynchronous::read(&mut table, faults),
     };

@@ -6,7 +6,9 @@
 mod asynchronous;
 mod function;
 mod gateway;
+mod kafka;
 mod members;
+mod pattern;
 mod route;
 mod source;
 mod standalone;
@@ -22,7 +24,9 @@ use toml::de::DeTable;
 pub(crate) use self::asynchronous::Asynchronous;
 pub(crate) use self::function::INSTANCES_MAX;
 pub(crate) use self::gateway::{ErrorForm, Gateway};
+pub(crate) use self::kafka::{KafkaSource, LetterTopic, Start};
 use self::members::{Faults, Members};
+pub(crate) use self::pattern::Pattern;
 pub(crate) use self::route::{BODY_BYTES_MAX, Route, RouteBounds};
 pub(crate) use self::source::{Continuous, Schedule, Timing};
 pub(crate) use self::table::RouteTable;
@@ -71,6 +75,8 @@ pub(crate) struct Declaration {
 pub(crate) struct Sources {
     /// Timed invocations.
     pub(crate) schedules: Vec<Schedule>,
+    /// Topics whose records it gets.
+    pub(crate) kafka: Vec<KafkaSource>,
     /// The continuous source, if any.
     pub(crate) continuous: Option<Continuous>,
     /// How the events of asynchronous invocations are run.
@@ -204,6 +210,7 @@ impl Manifest {
         check_routes(&manifest, &mut faults);
         check_wakes(&manifest, &mut faults);
         check_destinations(&manifest, &mut faults);
+        kafka::check_groups(&manifest.functions, &mut faults);
         if faults.is_empty() {
             Ok(manifest)
         } else {
@@ -214,12 +221,14 @@ impl Manifest {
 
 fn read_manifest(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Manifest {
     let gateway = Gateway::read(members, faults);
+    let cluster = kafka::read_cluster(members, faults);
     let statics = read_statics(members, faults);
     let mut defaults = members.take_table("defaults", faults);
     let defaults = function::Settings::read(&mut defaults, faults);
     let mut functions = BTreeMap::new();
     for (name, table) in members.take_table("functions", faults).into_tables(faults) {
-        if let Some(function) = function::read(&name, table, &defaults, faults) {
+        if let Some(function) = function::read(&name, table, &defaults, cluster.as_deref(), faults)
+        {
             functions.insert(name.into_inner(), function);
         }
     }

@@ -31,7 +31,7 @@ impl Played {
             config, sources, ..
         } = manifest.functions["relay"].clone();
         let source = sources.continuous.expect("continuous");
-        let registry = Registry::new().expect("builds");
+        let registry = Arc::new(Registry::new().expect("builds"));
         let dispatcher = Arc::new(Mutex::new(Dispatcher::new(None)));
         let function = Arc::new(Function::new(
             config,
@@ -43,7 +43,7 @@ impl Played {
         function.add_instance(Arc::new(Instance::new("relay", 1, address)));
         let stop = CancellationToken::new();
         let deployment = Arc::new(Deployment::new(function));
-        let status = SourceList::default().add("relay", "continuous", String::new());
+        let status = SourceList::new(registry).add("relay", "continuous", String::new());
         tokio::spawn(run_continuous(
             Arc::clone(&deployment),
             source,

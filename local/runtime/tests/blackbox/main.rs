@@ -15,6 +15,7 @@ mod docker;
 mod harness;
 mod http;
 mod invoke;
+mod kafka;
 mod lifecycle;
 mod overload;
 mod reload;

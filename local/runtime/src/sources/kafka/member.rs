@@ -1,0 +1,348 @@
+//! A member of the consumer group: takes partitions, commits what is finished of them, and gives
+//! them away once nothing of them is in flight.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use futures_util::future::join_all;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, TopicPartitionList};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::collect::{Collector, Terms};
+use super::commit::{self, Place, commit_now, finished};
+use super::consumer::{Context, Rebalance, client_config, member_config, reader_config};
+use super::event::{EVENT_BYTES_MAX, Shape};
+use super::letters::{ACKNOWLEDGED_WITHIN, DeadLetters};
+use super::parked::{Follower, follow};
+use super::prepare::{self, Partitions};
+use super::progress::Rules;
+use super::worker::{Shared, Worker};
+use super::{Source, lag};
+use crate::sources::status::State;
+
+/// How often offsets are committed, at most.
+const COMMIT_EVERY: Duration = Duration::from_millis(100);
+/// How often the ends of the partitions are asked for.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// Most bytes of the events of all partitions together, and the least of one.
+const EVENTS_BYTES_MAX: usize = 256 * 1024 * 1024;
+const EVENT_BYTES_MIN: usize = 256 * 1024;
+
+/// How a member ended.
+pub(super) enum Outcome {
+    /// It was stopped.
+    Stopped,
+    /// It cannot go on; another one can.
+    Broken(anyhow::Error),
+}
+
+/// A member of the group.
+pub(super) struct Member {
+    source: Arc<Source>,
+    consumer: Arc<StreamConsumer<Context>>,
+    rebalances: mpsc::UnboundedReceiver<Rebalance>,
+    shared: Arc<Shared>,
+    terms: Terms,
+    /// Topic → who knows its parked keys.
+    followers: BTreeMap<String, Follower>,
+    workers: BTreeMap<Place, Running>,
+    /// Partitions that are about to be given away.
+    releases: JoinSet<TopicPartitionList>,
+    look: Option<JoinHandle<()>>,
+    commit: Option<JoinHandle<()>>,
+    // Ended when dropped.
+    _readers: JoinSet<()>,
+}
+
+/// A worker that runs.
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Member {
+    /// Joins the group once the cluster and the topics are there.
+    ///
+    /// # Errors
+    /// If they are not.
+    pub(super) async fn join(source: &Arc<Source>) -> anyhow::Result<Self> {
+        let (config, client) = (&source.config, source.client());
+        let cluster = client_config(config, &client);
+        let topics = prepare::topics(config, &cluster).await?;
+        let letter_topics = prepare::letter_topics(config, &topics, &cluster).await?;
+        let letters = DeadLetters::of(config, &client)?.map(Arc::new);
+        if let Some(letters) = &letters {
+            let _same = source.status.letters.set(Arc::clone(letters));
+        }
+        let (followers, readers) = follow_letters(source, &topics, &letter_topics)?;
+        let count = topics
+            .values()
+            .map(|count| usize::try_from(*count))
+            .sum::<Result<usize, _>>()?;
+        let (sender, rebalances) = mpsc::unbounded_channel();
+        let context = Context::new(sender);
+        let member = member_config(config, &client, count, drain_max(source));
+        let consumer = StreamConsumer::from_config_and_context(&member, context)?;
+        let names: Vec<_> = topics.keys().map(String::as_str).collect();
+        consumer.subscribe(&names)?;
+        source.status.set(State::Waiting);
+        Ok(Self {
+            consumer: Arc::new(consumer),
+            rebalances,
+            shared: Arc::new(shared(source, letters)),
+            terms: terms(source, count),
+            followers,
+            workers: BTreeMap::new(),
+            releases: JoinSet::new(),
+            look: None,
+            commit: None,
+            _readers: readers,
+            source: Arc::clone(source),
+        })
+    }
+
+    /// Reads until the source is stopped or the member cannot go on.
+    pub(super) async fn run(mut self) -> Outcome {
+        let consumer = Arc::clone(&self.consumer);
+        let stop = self.source.stop.clone();
+        let mut commits = interval(COMMIT_EVERY);
+        commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let outcome = loop {
+            tokio::select! {
+                () = stop.cancelled() => break Outcome::Stopped,
+                Some(change) = self.rebalances.recv() => match change {
+                    Rebalance::Assigned(partitions) => if let Err(error) = self.take(&partitions) {
+                        break Outcome::Broken(error.into());
+                    },
+                    Rebalance::Revoked(partitions) => self.begin_release(partitions),
+                },
+                Some(Ok(released)) = self.releases.join_next() => self.release(&released),
+                event = consumer.recv() => if let Some(error) = fatal(event) {
+                    break Outcome::Broken(error);
+                },
+                _ = commits.tick() => {
+                    if self.workers.values().any(|worker| worker.task.is_finished()) {
+                        break Outcome::Broken(anyhow!("nobody works on a partition any more"));
+                    }
+                    self.commit();
+                }
+                _ = looks.tick() => self.look(),
+            }
+        };
+        drop(consumer);
+        self.leave().await;
+        outcome
+    }
+
+    /// Reads more partitions.
+    fn take(&mut self, partitions: &TopicPartitionList) -> KafkaResult<()> {
+        for place in partitions.elements() {
+            let (topic, partition) = (Arc::from(place.topic()), place.partition());
+            // Before the first record can come.
+            let queue = self.consumer.split_partition_queue(&topic, partition);
+            let Some(queue) = queue else { continue };
+            self.source.status.add_partition(&topic, partition);
+            let stop = CancellationToken::new();
+            let worker = Worker {
+                shared: Arc::clone(&self.shared),
+                topic: Arc::clone(&topic),
+                partition,
+                parked: self.followers.get(&*topic).cloned(),
+                stop: stop.clone(),
+            };
+            let shape = Shape::new(&self.source.config.bootstrap_servers, &topic, partition);
+            let collector = Collector::new(self.terms.clone(), shape);
+            let task = tokio::spawn(worker.run(queue, collector));
+            self.workers
+                .insert((topic, partition), Running { stop, task });
+        }
+        tracing::info!(
+            function = self.source.deployment.name,
+            "reads {} more partitions",
+            partitions.count()
+        );
+        self.consumer.incremental_assign(partitions)
+    }
+
+    /// Begins no more invocations with records of these partitions.
+    fn begin_release(&mut self, partitions: TopicPartitionList) {
+        let place = |place: &Place| partitions.find_partition(&place.0, place.1).is_some();
+        let workers = self.workers.extract_if(.., |key, _| place(key));
+        let (places, running): (Vec<_>, Vec<_>) = workers.unzip();
+        let drained = drain(running, drain_max(&self.source));
+        let (source, consumer) = (Arc::clone(&self.source), Arc::clone(&self.consumer));
+        self.releases.spawn(async move {
+            drained.await;
+            commit_now(&source, consumer, &places).await;
+            partitions
+        });
+    }
+
+    /// Gives partitions away of which nothing is in flight.
+    fn release(&self, partitions: &TopicPartitionList) {
+        Rebalance::Revoked(partitions.clone()).answer(&*self.consumer);
+        for place in partitions.elements() {
+            let topic = Arc::from(place.topic());
+            self.source
+                .status
+                .remove_partition(&topic, place.partition());
+            lag::forget(&self.source, &topic, place.partition());
+        }
+        tracing::info!(
+            function = self.source.deployment.name,
+            "gave {} partitions away",
+            partitions.count()
+        );
+    }
+
+    /// Commits what is finished and not committed yet, unless a commit is still going on.
+    fn commit(&mut self) {
+        if self.commit.as_ref().is_none_or(JoinHandle::is_finished) {
+            let places: Vec<_> = self.workers.keys().cloned().collect();
+            let (source, consumer) = (Arc::clone(&self.source), Arc::clone(&self.consumer));
+            self.commit = finished(&source, &places).map(|offsets| {
+                spawn_blocking(move || commit::commit(&source, &consumer, &offsets))
+            });
+        }
+    }
+
+    /// Asks how far the partitions go, unless the answer before is still awaited.
+    fn look(&mut self) {
+        if self.look.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (source, consumer) = (Arc::clone(&self.source), Arc::clone(&self.consumer));
+            self.look = Some(spawn_blocking(move || lag::look(&source, &*consumer)));
+        }
+    }
+
+    /// Ends what is in flight, commits, and leaves the group.
+    async fn leave(mut self) {
+        let (places, running): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.workers).into_iter().unzip();
+        drain(running, drain_max(&self.source)).await;
+        while let Some(Ok(released)) = self.releases.join_next().await {
+            self.release(&released);
+        }
+        commit_now(&self.source, Arc::clone(&self.consumer), &places).await;
+        for (topic, partition) in &places {
+            self.source.status.remove_partition(topic, *partition);
+            lag::forget(&self.source, topic, *partition);
+        }
+        self.consumer.context().close();
+        while let Ok(change) = self.rebalances.try_recv() {
+            change.answer(&*self.consumer);
+        }
+        // Waits for the group to let it go.
+        let _left = spawn_blocking(move || drop(self)).await;
+    }
+}
+
+/// Why a member cannot go on, out of what is told besides records: each partition has a queue of its
+/// own before it is read.
+fn fatal(event: KafkaResult<BorrowedMessage<'_>>) -> Option<anyhow::Error> {
+    match event {
+        Err(KafkaError::MessageConsumptionFatal(error)) => Some(anyhow!("{error}")),
+        Err(error) => {
+            tracing::warn!("reading from Kafka: {error}");
+            None
+        }
+        Ok(message) => {
+            let (topic, partition) = (message.topic(), message.partition());
+            Some(anyhow!("a record of {topic}-{partition} that nobody reads"))
+        }
+    }
+}
+
+fn shared(source: &Source, letters: Option<Arc<DeadLetters>>) -> Shared {
+    let config = &source.config;
+    let function = source.deployment.function();
+    let of_one = function.config.concurrency.unwrap_or(1) as usize;
+    let of_all = of_one * function.config.max_instances as usize;
+    let slots = config.concurrency.unwrap_or(of_all);
+    Shared {
+        deployment: Arc::clone(&source.deployment),
+        rules: Rules {
+            max_retries: config.max_retries,
+            max_age: config.max_age,
+            bisect: config.bisect,
+        },
+        partial_failures: config.partial_failures,
+        slots: Semaphore::new(slots),
+        letters,
+        status: Arc::clone(&source.status),
+        metrics: Arc::clone(&source.metrics),
+    }
+}
+
+fn terms(source: &Source, partitions: usize) -> Terms {
+    Terms {
+        size: source.config.batch_size,
+        bytes: (EVENTS_BYTES_MAX / partitions).clamp(EVENT_BYTES_MIN, EVENT_BYTES_MAX),
+        window: source.config.window,
+        filter: source.config.filter.clone(),
+    }
+}
+
+/// Reads the dead letters of each topic, if keys are parked.
+fn follow_letters(
+    source: &Source,
+    topics: &Partitions,
+    letter_topics: &Partitions,
+) -> anyhow::Result<(BTreeMap<String, Follower>, JoinSet<()>)> {
+    let mut readers = JoinSet::new();
+    let mut followers = BTreeMap::new();
+    let config = &source.config;
+    let Some(letters) = config.on_failure.as_ref().filter(|_| config.park_key) else {
+        return Ok((followers, readers));
+    };
+    let mut by_letters = BTreeMap::new();
+    for (name, partitions) in letter_topics {
+        let consumer: StreamConsumer = reader_config(config, &source.client()).create()?;
+        let (follower, asked) = Follower::new();
+        let (group, keys) = (config.group.clone(), Arc::clone(&follower.keys));
+        readers.spawn(follow(
+            consumer,
+            name.clone(),
+            *partitions,
+            group,
+            keys,
+            asked,
+        ));
+        by_letters.insert(name.clone(), follower);
+    }
+    for topic in topics.keys() {
+        if let Some(follower) = by_letters.get(&letters.of(topic)) {
+            followers.insert(topic.clone(), follower.clone());
+        }
+    }
+    Ok((followers, readers))
+}
+
+/// How long a batch in flight is waited for.
+fn drain_max(source: &Source) -> Duration {
+    let function = source.deployment.function();
+    function.config.queue_wait + function.config.timeout + ACKNOWLEDGED_WITHIN
+}
+
+/// Stops workers, and waits for what they have in flight.
+async fn drain(running: Vec<Running>, longest: Duration) {
+    for worker in &running {
+        worker.stop.cancel();
+    }
+    let aborts: Vec<_> = running.iter().map(|it| it.task.abort_handle()).collect();
+    let ended = join_all(running.into_iter().map(|it| it.task));
+    if timeout(longest, ended).await.is_err() {
+        tracing::error!("batches were still in flight after {longest:?}");
+        aborts.iter().for_each(tokio::task::AbortHandle::abort);
+    }
+}
