@@ -98,6 +98,17 @@ impl ConsumerContext for Context {
     }
 }
 
+/// Reads dead letters, and logs no error for the end of a partition.
+pub(super) struct Reader;
+
+impl ClientContext for Reader {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!("{error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Reader {}
+
 /// How `source` connects to its cluster, for whatever purpose.
 pub(super) fn client_config(source: &KafkaSource, client: &str) -> ClientConfig {
     let mut config = ClientConfig::new();

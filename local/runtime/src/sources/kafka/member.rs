@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::collect::{Collector, Terms};
 use super::commit::{self, Place, commit_now, finished};
-use super::consumer::{Context, Rebalance, client_config, member_config, reader_config};
+use super::consumer::{Context, Reader, Rebalance, client_config, member_config, reader_config};
 use super::event::{EVENT_BYTES_MAX, Shape};
 use super::letters::{ACKNOWLEDGED_WITHIN, DeadLetters};
 use super::parked::{Follower, follow};
@@ -307,7 +307,8 @@ fn follow_letters(
     };
     let mut by_letters = BTreeMap::new();
     for (name, partitions) in letter_topics {
-        let consumer: StreamConsumer = reader_config(config, &source.client()).create()?;
+        let settings = reader_config(config, &source.client());
+        let consumer = StreamConsumer::from_config_and_context(&settings, Reader)?;
         let (follower, asked) = Follower::new();
         let (group, keys) = (config.group.clone(), Arc::clone(&follower.keys));
         readers.spawn(follow(

@@ -16,6 +16,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
+use super::consumer::Reader;
 use super::letters::{GROUP, ORIGINAL_TOPIC, PARKED, UNPARKED};
 use crate::function::locked;
 
@@ -146,7 +147,7 @@ impl Follower {
 /// Reads the `partitions` of the dead-letter topic `topic` into `keys`, and tells those who ask when
 /// everything is read that was there when they asked. Ends when nobody can ask any more.
 pub(super) async fn follow(
-    consumer: StreamConsumer,
+    consumer: StreamConsumer<Reader>,
     topic: String,
     partitions: i32,
     group: String,
@@ -185,7 +186,11 @@ pub(super) async fn follow(
     }
 }
 
-fn assign(consumer: &StreamConsumer, topic: &str, positions: &[(i32, i64)]) -> KafkaResult<()> {
+fn assign(
+    consumer: &StreamConsumer<Reader>,
+    topic: &str,
+    positions: &[(i32, i64)],
+) -> KafkaResult<()> {
     let mut places = TopicPartitionList::new();
     for (partition, offset) in positions {
         let offset = match offset {
