@@ -1,12 +1,11 @@
 //! A function: its configuration, its calls and its instances.
 
+mod version;
+mod waiting;
+
 use std::collections::BTreeMap;
-use std::mem::replace;
-use std::ops::Deref;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,16 +14,15 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+pub(crate) use self::version::{Lease, Tally, Version};
+pub(crate) use self::waiting::Parked;
+use self::waiting::Waiting;
 use crate::answer;
-use crate::call::{Call, Failure, Finished, Outcome};
-use crate::dispatch::{
-    Bounds, Delivery, Dispatcher, FunctionId, InstanceId, Limits, Phase, Refusal,
-};
+use crate::call::{Call, Failure, Outcome};
+use crate::dispatch::{Bounds, Dispatcher, FunctionId, InstanceId, Limits, Phase, Refusal};
 use crate::instance::Instance;
-use crate::journal::Journal;
 use crate::manifest::FunctionConfig;
 use crate::metrics::FunctionMetrics;
-use crate::program::Program;
 
 /// Region and account that stand in names; nothing is ever sent there.
 const ARN_PREFIX: &str = "arn:aws:lambda:ap-northeast-2:000000000000:function:";
@@ -57,95 +55,6 @@ pub(crate) struct Function {
     leases: AtomicUsize,
     dispatcher: SharedDispatcher,
     instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
-}
-
-/// The place of a version among those of its function.
-#[derive(Clone)]
-pub(crate) struct Version {
-    /// Its number, from 1.
-    pub(crate) number: u64,
-    /// What all versions have in common.
-    pub(crate) series: Arc<Series>,
-    /// The program of its instances, if it is kept.
-    pub(crate) program: Option<Program>,
-    /// The id of its image, once a container of it has been started.
-    pub(crate) image: Arc<OnceLock<String>>,
-}
-
-/// What the versions of a function have in common.
-#[derive(Default)]
-pub(crate) struct Series {
-    /// What their instances log.
-    pub(crate) journal: Journal,
-    /// Counts their instances.
-    instances: AtomicU64,
-}
-
-impl Version {
-    /// The first version of a function, which runs `program`.
-    pub(crate) fn first(program: Option<Program>) -> Self {
-        Self {
-            number: 1,
-            series: Arc::default(),
-            program,
-            image: Arc::default(),
-        }
-    }
-}
-
-/// How the calls of a version have ended.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    calls: AtomicU64,
-    errors: AtomicU64,
-}
-
-impl Tally {
-    /// Calls that have ended.
-    pub(crate) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    /// Those of them that failed.
-    pub(crate) fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
-    }
-
-    /// Counts a call that an instance has ended.
-    pub(crate) fn ended(&self, failed: bool) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
-    }
-
-    /// A call that was no failure to its instance is one to its caller.
-    pub(crate) fn was_bad(&self) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// The right to call a version: it does not end as long as somebody has one.
-pub(crate) struct Lease(Arc<Function>);
-
-impl Lease {
-    /// Keeps `function` from ending.
-    pub(crate) fn of(function: &Arc<Function>) -> Self {
-        function.leases.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(function))
-    }
-}
-
-impl Deref for Lease {
-    type Target = Arc<Function>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.leases.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// An instance as `ps` shows it.
@@ -500,90 +409,4 @@ pub(crate) fn arn(function: &str, qualifier: Option<&str>) -> String {
 /// No code panics while it holds one of these locks, so a poisoned one is as good as any.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The caller's side of a call that waits or runs.
-struct Waiting {
-    function: Arc<Function>,
-    id: Uuid,
-    submitted: Instant,
-    finished: oneshot::Receiver<Finished>,
-    /// Nobody need take over when this is dropped.
-    watched: bool,
-}
-
-impl Waiting {
-    async fn outcome(mut self) -> Outcome {
-        let received = (&mut self.finished).await;
-        self.watched = true;
-        // The sender is dropped unsent only together with the whole dispatcher.
-        let finished = received.unwrap_or(Finished {
-            outcome: Err(Failure::Draining),
-            dispatched: None,
-        });
-        self.function.metrics.finished(&finished, self.submitted);
-        if finished.dispatched.is_some() {
-            self.function.tally.ended(finished.outcome.is_err());
-        }
-        finished.outcome
-    }
-}
-
-impl Drop for Waiting {
-    /// A running call outlives its caller, and is still counted.
-    fn drop(&mut self) {
-        if self.watched
-            || !self
-                .function
-                .dispatcher()
-                .abandon(self.function.id, self.id)
-        {
-            return;
-        }
-        let (_, nothing) = oneshot::channel();
-        let orphan = Self {
-            function: Arc::clone(&self.function),
-            id: self.id,
-            submitted: self.submitted,
-            finished: replace(&mut self.finished, nothing),
-            watched: true,
-        };
-        tokio::spawn(orphan.outcome());
-    }
-}
-
-/// A parked poll: resolves to the call, and leaves the dispatcher when dropped.
-pub(crate) struct Parked {
-    function: Arc<Function>,
-    instance: InstanceId,
-    number: u64,
-    delivery: oneshot::Receiver<Delivery>,
-    over: bool,
-}
-
-impl Future for Parked {
-    /// `None` if the instance was removed meanwhile.
-    type Output = Option<Delivery>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = Pin::new(&mut self.delivery).poll(context);
-        self.over = polled.is_ready();
-        polled.map(Result::ok)
-    }
-}
-
-impl Drop for Parked {
-    fn drop(&mut self) {
-        if !self.over {
-            let unseen = self.delivery.try_recv().ok();
-            let now = Instant::now();
-            self.function.dispatcher().unpark(
-                self.function.id,
-                self.instance,
-                self.number,
-                unseen,
-                now,
-            );
-        }
-    }
 }
