@@ -46,7 +46,7 @@ use tracing_subscriber::EnvFilter;
 use crate::driver::{Kind, exec_child};
 use crate::invoke_api::Access;
 use crate::logs::{LogSink, LogWriter};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, SCHEMA};
 use crate::serve::{Addresses, Plan};
 
 /// Runs AWS Lambda functions on this machine.
@@ -66,6 +66,8 @@ enum Command {
         #[arg(long, default_value = "functions/functions.toml")]
         manifest: PathBuf,
     },
+    /// Prints the JSON Schema of manifests, for editors
+    Schema,
     /// Prints what a function has logged, as JSON lines
     Logs {
         function: String,
@@ -300,6 +302,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let functions = Manifest::read(&manifest)?.functions.len();
             print(format!("{}: {functions} functions, no fault\n", manifest.display()).as_bytes())
         }
+        Command::Schema => print(SCHEMA.as_bytes()),
         Command::Logs {
             function,
             follow,

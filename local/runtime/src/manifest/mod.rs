@@ -10,6 +10,7 @@ mod kafka;
 mod members;
 mod pattern;
 mod route;
+mod schema;
 mod source;
 mod standalone;
 mod table;
@@ -28,6 +29,7 @@ pub(crate) use self::kafka::{KafkaSource, LetterTopic, Start};
 use self::members::{Faults, Members};
 pub(crate) use self::pattern::Pattern;
 pub(crate) use self::route::{BODY_BYTES_MAX, Route, RouteBounds};
+pub(crate) use self::schema::SCHEMA;
 pub(crate) use self::source::{Continuous, Schedule, Timing};
 pub(crate) use self::table::RouteTable;
 
