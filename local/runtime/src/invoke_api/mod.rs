@@ -1,12 +1,14 @@
-//! The Invoke API: `POST /2015-03-31/functions/{name}/invocations`.
+//! The Invoke API: `POST /2015-03-31/functions/{name}/invocations`, and
+//! `/2021-11-15/functions/{name}/response-streaming-invocations`.
 //!
-//! Source: AWS Lambda API reference, "Invoke".
+//! Source: AWS Lambda API reference, "Invoke" and "`InvokeWithResponseStream`".
 
 mod access;
 mod context;
 mod exceptions;
 mod names;
 mod request;
+mod streamed;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,8 +57,13 @@ impl InvokeApi {
     async fn answer(&self, request: Request<Incoming>, id: Uuid) -> Result<Reply, Exception> {
         let trace = Trace::of(request.headers()).xray();
         let (parts, body) = request.into_parts();
-        let function = self.find(&parts.method, &Invoked::of(&parts.uri)?)?;
+        let invoked = Invoked::of(&parts.uri)?;
+        let function = self.find(&parts.method, &invoked)?;
         let kind = Kind::of(&parts.headers)?;
+        if invoked.streamed && kind == Kind::Event {
+            let message = "A response stream is for RequestResponse and DryRun only.";
+            return Err(Exception::invalid_parameter(message));
+        }
         let tail = is_tail_wanted(&parts.headers)?
             .then(|| Arc::new(Tail::new(id, function.current().config.memory_mb)));
         let extras = Extras {
@@ -78,6 +85,13 @@ impl InvokeApi {
                 Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
                 Err(refusal) => Err(Exception::not_accepted(&refusal)),
             },
+            Kind::RequestResponse if invoked.streamed => {
+                let answer = function.invoke(call).await;
+                if let Some(exception) = answer.as_ref().err().and_then(Exception::of) {
+                    return Err(exception);
+                }
+                Ok(versioned(streamed::reply(answer, id, tail)))
+            }
             Kind::RequestResponse => {
                 let reply = self.invoke(&function, call).await?;
                 Ok(with_log(reply, tail).await)
@@ -123,9 +137,14 @@ impl Handle for InvokeApi {
 
 fn executed(body: Bytes) -> Reply {
     let mut reply = Response::new(body.into());
-    let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(EXECUTED_VERSION, HeaderValue::from_static(LATEST));
+    let json = HeaderValue::from_static("application/json");
+    reply.headers_mut().insert(CONTENT_TYPE, json);
+    versioned(reply)
+}
+
+fn versioned(mut reply: Reply) -> Reply {
+    let latest = HeaderValue::from_static(LATEST);
+    reply.headers_mut().insert(EXECUTED_VERSION, latest);
     reply
 }
 

@@ -20,14 +20,27 @@ const FUNCTION_BYTES_MAX: usize = 64;
 pub(super) struct Invoked {
     pub(super) function: String,
     pub(super) qualifier: Option<String>,
+    /// Whether the answer is wanted piece by piece.
+    pub(super) streamed: bool,
 }
 
 impl Invoked {
-    /// What a request for `/2015-03-31/functions/{name}/invocations` means.
+    /// What a request for `/2015-03-31/functions/{name}/invocations` means, or one for
+    /// `/2021-11-15/functions/{name}/response-streaming-invocations`.
     pub(super) fn of(uri: &Uri) -> Result<Self, Exception> {
-        let name = encoded_name(uri.path()).ok_or_else(Exception::unknown_operation)?;
+        let whole = between(uri.path(), "/2015-03-31/functions/", "/invocations");
+        let streamed = || {
+            let action = "/response-streaming-invocations";
+            between(uri.path(), "/2021-11-15/functions/", action)
+        };
+        let name = whole
+            .or_else(streamed)
+            .ok_or_else(Exception::unknown_operation)?;
         let text = percent_decode_str(name).decode_utf8_lossy();
-        let invoked = Self::parse(&text).ok_or_else(|| malformed(&text))?;
+        let invoked = Self {
+            streamed: whole.is_none(),
+            ..Self::parse(&text).ok_or_else(|| malformed(&text))?
+        };
         invoked.agreed(queried(uri.query().unwrap_or_default()))
     }
 
@@ -60,6 +73,7 @@ impl Invoked {
         valid.then(|| Self {
             function: function.to_owned(),
             qualifier: qualifier.map(str::to_owned),
+            streamed: false,
         })
     }
 
@@ -84,9 +98,8 @@ impl Invoked {
     }
 }
 
-fn encoded_name(path: &str) -> Option<&str> {
-    path.strip_prefix("/2015-03-31/functions/")?
-        .strip_suffix("/invocations")
+fn between<'a>(path: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    path.strip_prefix(before)?.strip_suffix(after)
 }
 
 /// `Qualifier` of the query; an empty one says nothing.
@@ -162,6 +175,8 @@ mod tests {
             let found = of(&format!("/2015-03-31/functions/{name}/invocations"));
             assert_eq!(found, Err("ValidationException"), "{name}");
         }
+        let streaming = "/2021-11-15/functions/pay/response-streaming-invocations";
+        assert_eq!(of(streaming), Ok(("pay".to_owned(), None)));
         let longest = format!("/2015-03-31/functions/{}/invocations", "x".repeat(64));
         assert!(of(&longest).is_ok());
     }
@@ -183,6 +198,7 @@ mod tests {
             "/",
             "/2015-03-31/functions/pay",
             "/2014-11-13/functions/pay/invoke-async/",
+            "/2015-03-31/functions/pay/response-streaming-invocations",
         ] {
             assert_eq!(of(path), Err("UnknownOperationException"), "{path}");
         }

@@ -162,3 +162,38 @@ async fn invocation_gets_the_whole_stream() {
     assert_eq!(error["errorType"], "Runtime.StreamError");
     assert_eq!(error["errorMessage"], "told to fail");
 }
+
+#[tokio::test]
+async fn streaming_invocation_gets_the_pieces_as_they_are_made() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = start(&puppeteer, "").await;
+    let path = "2021-11-15/functions/puppet/response-streaming-invocations";
+    let url = format!("http://{}/{path}", runtime.invoke);
+    let request = runtime.client.post(&url).body("{}").send();
+    let sent = tokio::spawn(soon(request));
+    let mut invocation = puppeteer.next().await;
+    invocation.say("one").await;
+    let mut response = sent.await.unwrap().unwrap();
+    let content_type = &response.headers()["content-type"];
+    assert_eq!(content_type, "application/vnd.amazon.eventstream");
+    let mut read = Vec::new();
+    while !read.ends_with(b"one") {
+        // A frame ends with four bytes of a checksum.
+        read.extend(soon(response.chunk()).await.unwrap().unwrap());
+        read.truncate(read.len() - 4);
+    }
+    invocation.answer("fail\nend").await;
+    while let Some(piece) = soon(response.chunk()).await.unwrap() {
+        read.extend(piece);
+    }
+    let text = String::from_utf8_lossy(&read);
+    assert!(text.contains("InvokeComplete"), "{text}");
+    assert!(text.contains("\"ErrorCode\":\"Unhandled\""), "{text}");
+    assert!(text.contains("told to fail"), "{text}");
+
+    let event = runtime
+        .client
+        .post(url)
+        .header("x-amz-invocation-type", "Event");
+    assert_eq!(soon(event.send()).await.unwrap().status(), 400);
+}

@@ -47,6 +47,18 @@ class Invocations(unittest.TestCase):
                 response = invoke({"do": "echo", "value": 1}, name + suffix, **options)
                 self.assertEqual(answer(response), 1, name + suffix)
 
+    def test_answer_can_be_read_as_a_stream(self):
+        response = client.invoke_with_response_stream(
+            FunctionName="ric", Payload=json.dumps({"do": "echo", "value": [1, 2]}), LogType="Tail"
+        )
+        self.assertEqual(response["StatusCode"], 200)
+        events = list(response["EventStream"])
+        payload = b"".join(it["PayloadChunk"]["Payload"] for it in events[:-1])
+        self.assertEqual(json.loads(payload), [1, 2])
+        complete = events[-1]["InvokeComplete"]
+        self.assertNotIn("ErrorCode", complete)
+        self.assertIn(b"END RequestId: ", base64.b64decode(complete["LogResult"]))
+
     def test_context_is_what_the_runtime_says(self):
         response = invoke({"do": "describe"}, TenantId="blue")
         context = answer(response)
