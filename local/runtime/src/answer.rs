@@ -97,16 +97,17 @@ impl Stream {
             return Poll::Ready(Some(Ok(first)));
         }
         if !self.ended {
-            if let Poll::Ready(Some(piece)) = self.pieces.poll_recv(context) {
-                return Poll::Ready(Some(Ok(piece)));
-            }
-            let end = ready!(Pin::new(&mut self.end).poll(context));
+            let Poll::Ready(end) = Pin::new(&mut self.end).poll(context) else {
+                // Without any sender the end is on its way, and wakes the reader.
+                let piece = ready!(self.pieces.poll_recv(context));
+                return piece.map_or(Poll::Pending, |piece| Poll::Ready(Some(Ok(piece))));
+            };
             self.ended = true;
             if let Err(failure) = end.unwrap_or(Err(Failure::CutOff)) {
                 return Poll::Ready(Some(Err(failure)));
             }
         }
-        // What has come between the two looks; after the end nothing comes.
+        // What had not been read; after the end nothing comes.
         Poll::Ready(self.pieces.try_recv().ok().map(Ok))
     }
 }
@@ -162,7 +163,11 @@ mod tests {
     async fn stream_without_a_proper_end_is_an_error() {
         let failure = Failure::TimedOut(std::time::Duration::from_secs(1));
         let read = written(&["a"], Some(Err(failure.clone()))).await;
-        assert_eq!(read.1, Some(failure));
+        assert_eq!(
+            read,
+            (vec![], Some(failure)),
+            "it overtakes what is not read"
+        );
         assert_eq!(written(&["a"], None).await.1, Some(Failure::CutOff));
     }
 

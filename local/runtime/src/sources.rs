@@ -14,8 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::answer::Answer;
-use crate::call::{Call, Failure, Outcome, json};
+use crate::call::{Call, Failure, json};
 use crate::deployment::Deployment;
 use crate::manifest::{Continuous, Schedule, Sources, Timing};
 use crate::trace::Trace;
@@ -118,7 +117,11 @@ async fn run_continuous(
         let event = call(Bytes::from_static(CONTINUOUS_EVENT));
         let id = event.id;
         status.set(State::Running);
-        let outcome = function.function().invoke(event).await;
+        let version = function.function();
+        let outcome = match version.invoke(event).await {
+            Ok(answer) => answer.whole().await,
+            Err(failure) => Err(failure),
+        };
         let error = outcome.as_ref().err().map(|it| reason(it, id));
         let pause = match Verdict::of(outcome) {
             Verdict::Worked => {
@@ -156,8 +159,7 @@ enum Verdict {
 }
 
 impl Verdict {
-    /// A stream cannot say that there was nothing to do.
-    fn of(outcome: Outcome) -> Self {
+    fn of(outcome: Result<Bytes, Failure>) -> Self {
         #[derive(serde::Deserialize)]
         struct Report {
             #[serde(default)]
@@ -165,8 +167,7 @@ impl Verdict {
         }
         match outcome {
             Err(_) => Self::Failed,
-            Ok(Answer::Stream(_)) => Self::Worked,
-            Ok(Answer::Whole(body)) => match serde_json::from_slice(&body) {
+            Ok(body) => match serde_json::from_slice(&body) {
                 Ok(Report { idle: true }) => Self::Idle,
                 _ => Self::Worked,
             },
@@ -212,7 +213,7 @@ async fn run_once(function: Arc<Deployment>, event: Bytes, status: Arc<Status>) 
     let call = call(event);
     let id = call.id;
     status.set(State::Running);
-    match function.invoke(call).await {
+    match function.invoke_whole(call).await {
         Ok(_) => status.set(State::Waiting),
         Err(failure) => {
             let reason = reason(&failure, id);

@@ -142,7 +142,7 @@ impl Gateway {
             trace,
             extras: None,
         };
-        let answered = answer(deployment, &function, call);
+        let answered = answer(deployment, &function, call, parts.version);
         let Some(bound) = bounds.timeout else {
             return answered.await;
         };
@@ -156,14 +156,30 @@ async fn answer(
     deployment: &Deployment,
     function: &Arc<Function>,
     call: Call,
+    version: http::Version,
 ) -> Result<Reply, Refusal> {
     let answer = function.invoke(call).await.map_err(Refusal::Failure)?;
     deployment.answered();
-    let reply = response_of(function, answer).await;
+    let reply = whole_for(version, response_of(function, answer).await).await;
     if reply.as_ref().is_ok_and(|it| it.status().is_server_error()) {
         function.tally.was_bad();
     }
     reply
+}
+
+/// Before HTTP/1.1 a reply whose length nobody knows ends with its connection, so one that was cut off
+/// would look whole: such a client gets a stream when it has ended.
+async fn whole_for(
+    version: http::Version,
+    reply: Result<Reply, Refusal>,
+) -> Result<Reply, Refusal> {
+    let (parts, body) = reply?.into_parts();
+    let body = if version < http::Version::HTTP_11 {
+        body.whole().await.map_err(Refusal::Failure)?
+    } else {
+        body
+    };
+    Ok(Reply::from_parts(parts, body))
 }
 
 async fn response_of(function: &Function, answer: Answer) -> Result<Reply, Refusal> {

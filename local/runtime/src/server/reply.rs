@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::pace::Pace;
-use crate::answer::Stream;
+use crate::answer::{Answer, Stream};
 use crate::call::Failure;
 
 /// What every server here answers.
@@ -33,6 +33,19 @@ pub(crate) struct PacedStream {
 }
 
 impl ReplyBody {
+    /// The same body when all of it is there.
+    ///
+    /// # Errors
+    /// What cut it off; [`Failure::ResponseTooLarge`].
+    pub(crate) async fn whole(self) -> Result<Self, Failure> {
+        match self {
+            Self::Whole(_) => Ok(self),
+            Self::Stream(PacedStream { stream, .. }) => {
+                Ok(Answer::Stream(stream).whole().await?.into())
+            }
+        }
+    }
+
     /// The body on a connection with this pace: the client's time for a reply begins.
     pub(super) fn paced(self, pace: Arc<Pace>) -> Self {
         pace.replying();

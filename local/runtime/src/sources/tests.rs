@@ -3,6 +3,8 @@ use std::sync::Mutex;
 use tokio::time::Instant as Clock;
 
 use super::*;
+use crate::answer::Answer;
+use crate::call::Outcome;
 use crate::dispatch::Dispatcher;
 use crate::function::{Function, Version};
 use crate::instance::Instance;
@@ -35,7 +37,7 @@ impl Played {
         let dispatcher = Arc::new(Mutex::new(Dispatcher::new(None)));
         let function = Arc::new(Function::new(
             config,
-            Version::first(None),
+            Version::first(Arc::default(), None),
             registry.function("relay"),
             dispatcher,
         ));
@@ -122,7 +124,7 @@ async fn failures_are_retried_ever_more_slowly() {
 
 #[test]
 fn only_an_idle_answer_is_idle() {
-    let verdict = |body| Verdict::of(Ok(answered(body)));
+    let verdict = |body| Verdict::of(Ok(Bytes::from_static(str::as_bytes(body))));
     assert_eq!(verdict(r#"{"idle":true,"sent":0}"#), Verdict::Idle);
     assert_eq!(verdict(r#"{"idle":false}"#), Verdict::Worked);
     assert_eq!(verdict(r#"{"sent":3}"#), Verdict::Worked);

@@ -2,6 +2,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::Response;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Invocation, Puppeteer, Runtime, eventually, is_alive, soon};
 
@@ -196,4 +198,26 @@ async fn streaming_invocation_gets_the_pieces_as_they_are_made() {
         .post(url)
         .header("x-amz-invocation-type", "Event");
     assert_eq!(soon(event.send()).await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn client_of_http_1_0_gets_the_stream_when_it_has_ended() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = start(&puppeteer, "").await;
+    for (end, head, body) in [
+        ("end", "HTTP/1.0 201 Created", "one"),
+        ("fail\nend", "HTTP/1.0 500", "Internal Server Error"),
+    ] {
+        let mut stream = TcpStream::connect(runtime.http).await.unwrap();
+        let request = b"POST /puppet HTTP/1.0\r\nhost: a\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut invocation = puppeteer.next().await;
+        invocation.say("one").await;
+        invocation.answer(end).await;
+        let mut reply = String::new();
+        soon(stream.read_to_string(&mut reply)).await.unwrap();
+        assert!(reply.starts_with(head), "{reply}");
+        assert!(reply.contains("content-length: "), "{reply}");
+        assert!(reply.contains(body), "{reply}");
+    }
 }
