@@ -85,20 +85,22 @@ impl Store {
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
+        // It gets its name when it is a database: one half made would keep the next start from going on.
+        let new = file.with_extension(format!("{}.new", std::process::id()));
         let created = File::options()
             .read(true)
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&file)
-            .with_context(|| format!("cannot create {}", file.display()))?;
+            .open(&new)
+            .with_context(|| format!("cannot create {}", new.display()))?;
         let database = redb::Builder::new()
             .set_cache_size(CACHE_BYTES_MAX)
             .create_with_backend(FileBackend::new(created)?);
-        if database.is_err() {
-            std::fs::remove_file(&file)?;
-        }
-        let database = database.with_context(|| format!("cannot write {}", file.display()))?;
+        let named = std::fs::hard_link(&new, &file);
+        std::fs::remove_file(&new)?;
+        let database = database.with_context(|| format!("cannot write {}", new.display()))?;
+        named.with_context(|| format!("cannot create {}", file.display()))?;
         // The file's name must be on disk, too.
         File::open(folder)?.sync_all()?;
         Ok(Self(database))

@@ -117,8 +117,12 @@ impl Files {
     }
 
     fn read(&mut self, key: u64, payload: oneshot::Sender<Bytes>) {
-        let Some(store) = &self.store else { return };
-        match store.payload(key) {
+        let read = self.store().and_then(|store| {
+            let payload = store.payload(key)?;
+            self.store = Some(store);
+            Ok(payload)
+        });
+        match read {
             Ok(bytes) => {
                 let _nobody_waits = payload.send(bytes);
             }
@@ -142,15 +146,21 @@ impl Files {
     }
 
     fn try_commit<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> anyhow::Result<()> {
+        let store = self.store()?;
+        store.commit(changes)?;
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// The store, to be put back by whoever has used it without a failure: one that has failed does
+    /// nothing more until it is opened again.
+    fn store(&mut self) -> anyhow::Result<Store> {
         let store = match self.store.take() {
             Some(store) => store,
             None if self.begun => Store::open(&self.folder)?.context("the file is gone")?,
             None => Store::create(&self.folder)?,
         };
         self.begun = true;
-        // A store that has failed does nothing more until it is opened again.
-        store.commit(changes)?;
-        self.store = Some(store);
-        Ok(())
+        Ok(store)
     }
 }

@@ -15,7 +15,7 @@ mod source;
 mod standalone;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -308,6 +308,24 @@ fn check_wakes(manifest: &Manifest, faults: &mut Faults<'_>) {
     }
 }
 
+/// Whether records of `from` may get to `to`; each would hold the one before it.
+fn leads_to<'a>(
+    manifest: &'a Manifest,
+    from: &'a str,
+    to: &str,
+    seen: &mut BTreeSet<&'a str>,
+) -> bool {
+    let Some(declaration) = manifest.functions.get(from) else {
+        return false;
+    };
+    let destinations = declaration.sources.asynchronous.destinations();
+    seen.insert(from)
+        && destinations.into_iter().any(|it| {
+            let name = it.as_ref().as_str();
+            name == to || leads_to(manifest, name, to, seen)
+        })
+}
+
 fn check_destinations(manifest: &Manifest, faults: &mut Faults<'_>) {
     for (function, declaration) in &manifest.functions {
         for destination in declaration.sources.asynchronous.destinations() {
@@ -317,6 +335,9 @@ fn check_destinations(manifest: &Manifest, faults: &mut Faults<'_>) {
                 faults.add(destination.span(), message);
             } else if !manifest.functions.contains_key(name) {
                 let message = format!("\"function://{name}\" is no function");
+                faults.add(destination.span(), message);
+            } else if leads_to(manifest, name, function, &mut BTreeSet::new()) {
+                let message = format!("\"function://{name}\" leads back to {function}");
                 faults.add(destination.span(), message);
             }
         }

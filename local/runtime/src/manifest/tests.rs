@@ -276,3 +276,17 @@ fn events_have_bounds_and_destinations() {
         );
     }
 }
+
+#[test]
+fn records_do_not_go_in_circles() {
+    let found = faults(
+        "[functions.a]\ncommand=['a']\nasync.on_success='function://b'\n\
+         [functions.b]\ncommand=['b']\nasync.on_failure='function://c'\n\
+         [functions.c]\ncommand=['c']\nasync.on_success='function://b'\n",
+    );
+    let expected = [
+        (6, "\"function://c\" leads back to b".to_owned()),
+        (9, "\"function://b\" leads back to c".to_owned()),
+    ];
+    assert_eq!(found, expected);
+}
