@@ -62,11 +62,13 @@ impl Cgroups {
     /// If the kernel refuses.
     pub(super) fn create(&self, name: &str, memory_mb: u32) -> anyhow::Result<Cgroup> {
         let folders = self.folders.iter().map(|folder| folder.join(name));
-        let group = Cgroup {
-            folders: folders.collect(),
+        let mut group = Cgroup {
+            folders: Vec::new(),
         };
-        for folder in &group.folders {
-            fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for folder in folders {
+            fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            // Only now is it this group's, to be ended with it.
+            group.folders.push(folder);
         }
         let bytes = (u64::from(memory_mb) * MIB).to_string();
         // Version 2, then version 1: whichever the kernel has. Not every kernel counts swap.

@@ -290,11 +290,8 @@ async fn run(
     // Dropped at the end, which ends the connections.
     let mut tasks = JoinSet::new();
     tasks.spawn(serving);
-    let started = tokio::select! {
-        started = start(function, &instance, body, driver, sink) => started,
-        () = stop.cancelled() => Err(anyhow::anyhow!("the runtime is stopping")),
-    };
-    match started {
+    // Not broken off: what the driver has begun to make would be nobody's to remove.
+    match start(function, &instance, body, driver, sink).await {
         Ok(body) => Ok(run_to_end(function, &instance, body, stop).await),
         Err(error) => {
             function.remove_instance(id, &Failure::Exited(format!("{error:#}")));

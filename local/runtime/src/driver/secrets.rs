@@ -1,9 +1,9 @@
 //! Secret files as containers see them: copies that their user may read, kept current.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -127,15 +127,22 @@ fn base() -> PathBuf {
     } else {
         std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
     };
-    let place = place.filter(|place| place.is_dir());
-    place
-        .unwrap_or_else(std::env::temp_dir)
-        .join("local-lambda")
+    match place.filter(|place| place.is_dir()) {
+        Some(place) => place.join("local-lambda"),
+        None => std::env::temp_dir().join(format!("local-lambda-{}", getuid())),
+    }
 }
 
 /// Others may go through, but not look around.
 fn make(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o711).create(folder)
+    DirBuilder::new().recursive(true).create(folder)?;
+    let owner = fs::symlink_metadata(folder)?.uid();
+    if owner != getuid().as_raw() {
+        let message = format!("{} belongs to the user {owner}", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    // Whatever the umask is.
+    fs::set_permissions(folder, Permissions::from_mode(0o711))
 }
 
 fn copy(source: &Path, target: &Path, (user, group): (u32, u32)) -> io::Result<Copied> {
