@@ -1,5 +1,7 @@
 //! A function for the runtime's tests: answers with the request's body, or describes the request.
 
+use std::time::Duration;
+
 use lambda_http::{Body, Error, Request, RequestExt, Response, run_concurrent, service_fn};
 use serde_json::{Map, Value, json};
 
@@ -17,6 +19,9 @@ async fn main() -> Result<(), Error> {
     }
     if std::env::var_os("NEVER_READY").is_some() {
         std::future::pending::<()>().await;
+    }
+    if let Ok(milliseconds) = std::env::var("SLOW_START_MS") {
+        tokio::time::sleep(Duration::from_millis(milliseconds.parse()?)).await;
     }
     println!("{{\"level\":\"INFO\",\"message\":\"started\"}}");
     run_concurrent(service_fn(echo)).await

@@ -111,11 +111,11 @@ impl Admin {
     }
 
     /// `POST /functions/NAME/ORDER`.
-    async fn order(&self, deployment: &Deployment, order: &str, query: &str) -> Answered {
+    async fn order(&self, deployment: Arc<Deployment>, order: &str, query: &str) -> Answered {
         match order {
             "scale" => {
                 scale(&deployment.current(), query)?;
-                Ok(json(&view(deployment, &self.platform.fleet.versions())))
+                Ok(json(&view(&deployment, &self.platform.fleet.versions())))
             }
             "rollout" => {
                 let terms = terms(query)?;
@@ -176,7 +176,7 @@ impl Admin {
                 let deployment = self.find(name)?;
                 match (method, *action) {
                     (&Method::GET, "history") => Ok(json(&deployment.history())),
-                    (&Method::POST, order) => self.order(&deployment, order, query).await,
+                    (&Method::POST, order) => self.order(deployment, order, query).await,
                     _ => Err(not_found()),
                 }
             }

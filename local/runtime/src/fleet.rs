@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::anyhow;
+use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::deployment::Deployment;
 use crate::dispatch::Dispatcher;
 use crate::driver::Driver;
-use crate::function::{Function, NotStarted, SharedDispatcher, Version, locked};
+use crate::function::{Function, NotStarted, Series, SharedDispatcher, Version, locked};
 use crate::logs::LogSink;
 use crate::manifest::{Declaration, FunctionConfig, Sources};
 use crate::metrics::Registry;
@@ -125,20 +126,20 @@ impl Fleet {
     /// # Errors
     /// If those of one are not; then all of them are given up.
     pub(crate) async fn await_started(&self, versions: &[Arc<Function>]) -> anyhow::Result<()> {
-        for version in versions {
-            let Err(reason) = version.started().await else {
-                continue;
-            };
+        let started = versions.iter().map(|version| async move {
+            let name = &version.config.name;
+            version.started().await.map_err(|reason| match reason {
+                NotStarted::Failed => anyhow!("{name}: an instance of the new version has ended"),
+                NotStarted::TooSlow => anyhow!("{name}: the new version does not become ready"),
+            })
+        });
+        let started = try_join_all(started).await;
+        if started.is_err() {
             for version in versions {
                 version.retire();
             }
-            let name = &version.config.name;
-            match reason {
-                NotStarted::Failed => bail!("{name}: an instance of the new version has ended"),
-                NotStarted::TooSlow => bail!("{name}: the new version does not become ready"),
-            }
         }
-        Ok(())
+        started.map(drop)
     }
 
     /// From now on `declared` holds, and the new versions take the calls. What they replace ends with
@@ -211,9 +212,16 @@ impl Fleet {
         let program = program.and_then(|program| Program::open(program).ok().flatten());
         let version = match deployment {
             Some(deployment) => deployment.next_version(program),
-            None => Version::first(program),
+            None => Version::first(self.series(&config.name), program),
         };
         self.start(config, version)
+    }
+
+    /// What a new function has in common with versions of one of its name that have not ended yet.
+    fn series(&self, name: &str) -> Arc<Series> {
+        let versions = self.versions();
+        let alike = versions.iter().find(|it| it.config.name == name);
+        alike.map_or_else(Arc::default, |it| Arc::clone(&it.version.series))
     }
 
     /// Starts a version. It gets no calls yet.

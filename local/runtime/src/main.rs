@@ -101,7 +101,7 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:9002")]
         admin: SocketAddr,
     },
-    /// Changes how many instances a function has, until the runtime ends
+    /// Changes how many instances a function has, until its next version
     Scale {
         function: String,
         /// Instances kept running

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::slice::from_ref;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::Mutex;
@@ -56,7 +56,12 @@ impl Platform {
     /// # Errors
     /// Whatever is wrong with the manifest, or keeps a new version from starting; nothing has changed
     /// then.
-    pub(crate) async fn reload(&self) -> anyhow::Result<Change> {
+    pub(crate) async fn reload(self: &Arc<Self>) -> anyhow::Result<Change> {
+        let platform = Arc::clone(self);
+        to_its_end(async move { platform.reload_alone().await }).await
+    }
+
+    async fn reload_alone(&self) -> anyhow::Result<Change> {
         let _one_at_a_time = self.reloading.lock().await;
         let manifest = self.read()?;
         let statics = static_targets(&manifest)?;
@@ -70,6 +75,13 @@ impl Platform {
         tracing::info!(?change, "the manifest was read again");
         Ok(change)
     }
+}
+
+/// Does in a task of its own what must not stop halfway when whoever asked for it has gone.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::spawn(change).await.context("the change broke off")?
 }
 
 /// What a rollout or a rollback has led to.
@@ -89,11 +101,21 @@ impl Platform {
     /// # Errors
     /// Whatever is wrong with the manifest, or keeps the version from starting; nothing has changed then.
     pub(crate) async fn rollout(
+        self: &Arc<Self>,
+        deployment: Arc<Deployment>,
+        terms: Option<Terms>,
+    ) -> anyhow::Result<Deployed> {
+        let platform = Arc::clone(self);
+        to_its_end(async move { platform.rollout_alone(&deployment, terms).await }).await
+    }
+
+    async fn rollout_alone(
         &self,
-        deployment: &Deployment,
+        deployment: &Arc<Deployment>,
         terms: Option<Terms>,
     ) -> anyhow::Result<Deployed> {
         let _one_at_a_time = self.reloading.lock().await;
+        self.check_there(deployment)?;
         let mut manifest = self.read()?;
         let declared = manifest.functions.remove(&deployment.name);
         let config = declared
@@ -120,8 +142,17 @@ impl Platform {
     ///
     /// # Errors
     /// If there is none before, or it does not start any more; nothing has changed then.
-    pub(crate) async fn rollback(&self, deployment: &Deployment) -> anyhow::Result<Deployed> {
+    pub(crate) async fn rollback(
+        self: &Arc<Self>,
+        deployment: Arc<Deployment>,
+    ) -> anyhow::Result<Deployed> {
+        let platform = Arc::clone(self);
+        to_its_end(async move { platform.rollback_alone(&deployment).await }).await
+    }
+
+    async fn rollback_alone(&self, deployment: &Arc<Deployment>) -> anyhow::Result<Deployed> {
         let _one_at_a_time = self.reloading.lock().await;
+        self.check_there(deployment)?;
         if deployment.drop_canary("rolled back by command").is_none() {
             let previous = deployment.previous();
             let (config, version) = previous.context("there is no version to return to")?;
@@ -135,6 +166,16 @@ impl Platform {
             version,
             share: 100,
         })
+    }
+
+    /// A reload may have removed the function while its turn was waited for.
+    fn check_there(&self, deployment: &Arc<Deployment>) -> anyhow::Result<()> {
+        let there = self.fleet.get(&deployment.name);
+        ensure!(
+            there.is_some_and(|it| Arc::ptr_eq(&it, deployment)),
+            "the function is gone"
+        );
+        Ok(())
     }
 
     fn read(&self) -> anyhow::Result<Manifest> {

@@ -190,17 +190,19 @@ impl Running {
 
     /// Calls functions by itself: by their sources, and for events; once nobody else does.
     async fn call(self, runner: Runner, state: PathBuf, predecessor: Option<Predecessor>) {
+        let replaces = predecessor.is_some();
         if let Some(predecessor) = predecessor {
             predecessor.alone().await;
-            while let Err(error) = self.events.open(&state) {
-                tracing::error!("the events that are kept cannot be had: {error:#}");
-                tokio::select! {
-                    () = sleep(OPEN_AGAIN) => {}
-                    () = self.stop.callers.cancelled() => return,
-                }
-            }
         }
         self.platform.fleet.begin();
+        // The other one has the events for as long as a client may give it more.
+        while replaces && let Err(error) = self.events.open(&state) {
+            tracing::info!("the events that are kept cannot be had yet: {error:#}");
+            tokio::select! {
+                () = sleep(OPEN_AGAIN) => {}
+                () = self.stop.callers.cancelled() => return,
+            }
+        }
         runner.run(self.stop.callers.clone()).await;
     }
 
@@ -218,11 +220,19 @@ impl Running {
         successor.accept().await.context("the other runtime")?;
         tracing::info!("another runtime has taken over");
         self.stop.callers.cancel();
-        self.drain_callers(callers).await;
-        self.events.close().await;
-        successor.begin().await.context("the other runtime")?;
         // A client that has sent its next request already must not find its connection closed.
-        let _some_rest = timeout(REST_MAX, all_end(clients)).await;
+        let rest = timeout(REST_MAX, all_end(clients));
+        let callers = async {
+            self.drain_callers(callers).await;
+            successor.begin().await
+        };
+        let (_some_rest, begun) = tokio::join!(rest, callers);
+        begun.context("the other runtime")?;
+        self.events.close().await;
+        self.stop.clients.cancel();
+        let versions = self.platform.fleet.versions();
+        let longest = versions.iter().map(|version| version.config.timeout).max();
+        let _longest_call = timeout(longest.unwrap_or_default(), all_end(clients)).await;
         Ok(())
     }
 
@@ -410,7 +420,7 @@ async fn reap_orphans(fleet: Arc<Fleet>) {
     }
 }
 
-async fn await_stop(platform: &Platform) -> anyhow::Result<()> {
+async fn await_stop(platform: &Arc<Platform>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -418,9 +428,14 @@ async fn await_stop(platform: &Platform) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => if let Err(error) = platform.reload().await {
-                tracing::error!("the manifest was read again, and nothing changed: {error:#}");
-            },
+            // Apart from this, so that a signal to stop is not kept waiting.
+            _ = hangup.recv() => drop(tokio::spawn(reload(Arc::clone(platform)))),
         }
+    }
+}
+
+async fn reload(platform: Arc<Platform>) {
+    if let Err(error) = platform.reload().await {
+        tracing::error!("the manifest was read again, and nothing changed: {error:#}");
     }
 }

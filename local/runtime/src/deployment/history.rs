@@ -73,7 +73,10 @@ impl History {
         let place = self.0.partition_point(|it| it.version.number < number);
         self.0.insert(place, record);
         if self.0.len() > VERSIONS_KEPT {
-            self.0.pop_front();
+            // Those that were taken back first; one that takes calls never.
+            let of = |state| self.0.iter().position(|record| record.state == state);
+            let surplus = of(State::RolledBack).or_else(|| of(State::Replaced));
+            surplus.and_then(|position| self.0.remove(position));
         }
     }
 

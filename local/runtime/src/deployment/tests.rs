@@ -9,7 +9,7 @@ fn version(deployment: Option<&Deployment>) -> Arc<Function> {
     let manifest = Manifest::parse("[functions.a]\ncommand = ['a']\n", &|_| None).expect("valid");
     let version = match deployment {
         Some(deployment) => deployment.next_version(None),
-        None => Version::first(None),
+        None => Version::first(Arc::default(), None),
     };
     let registry = Registry::new().expect("builds");
     let dispatcher = Arc::new(Mutex::new(Dispatcher::new(None)));
@@ -120,4 +120,18 @@ fn version_that_was_left_is_not_returned_to() {
         (3, State::Current),
     ];
     assert_eq!(states(&deployment), expected);
+}
+
+#[test]
+fn version_that_takes_calls_is_never_forgotten() {
+    let deployment = Deployment::new(version(None));
+    for _ in 0..12 {
+        deployment.try_out(version(Some(&deployment)), HALF);
+        assert!(deployment.drop_canary("by hand").is_some());
+    }
+    let kept = states(&deployment);
+    assert_eq!((kept.len(), kept[0]), (10, (1, State::Current)));
+    deployment.switch_to(version(Some(&deployment)), "rolled out");
+    let (_, previous) = deployment.previous().expect("the first");
+    assert_eq!(previous.number, 1);
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-pub(crate) use self::version::{Lease, Tally, Version};
+pub(crate) use self::version::{Lease, Series, Tally, Version};
 pub(crate) use self::waiting::Parked;
 use self::waiting::Waiting;
 use crate::answer;
@@ -385,6 +385,10 @@ impl Function {
 
 impl Drop for Function {
     fn drop(&mut self) {
+        // The next scrape sets them again, if another version lives.
+        self.metrics.queued.set(0.0);
+        self.metrics.in_flight.set(0.0);
+        self.metrics.instances_ready.set(0.0);
         self.dispatcher().unregister(self.id);
     }
 }

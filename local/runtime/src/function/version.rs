@@ -32,10 +32,10 @@ pub(crate) struct Series {
 
 impl Version {
     /// The first version of a function, which runs `program`.
-    pub(crate) fn first(program: Option<Program>) -> Self {
+    pub(crate) fn first(series: Arc<Series>, program: Option<Program>) -> Self {
         Self {
             number: 1,
-            series: Arc::default(),
+            series,
             program,
             image: Arc::default(),
         }

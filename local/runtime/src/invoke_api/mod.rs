@@ -27,6 +27,7 @@ use crate::call::{self, Call, Extras, Failure};
 use crate::deployment::Deployment;
 use crate::event_queue::EventQueue;
 use crate::fleet::Fleet;
+use crate::function::Function;
 use crate::server::{Handle, Reply};
 use crate::tail::Tail;
 use crate::trace::Trace;
@@ -71,6 +72,8 @@ impl InvokeApi {
             tenant: context::tenant(&parts.headers)?,
             tail: tail.clone(),
         };
+        // Held while the payload arrives, so that the version is still there to take the call.
+        let version = function.function();
         let payload = read_payload(kind, &parts.headers, body).await?;
         let extras = Some(Box::new(extras));
         let call = Call {
@@ -86,14 +89,17 @@ impl InvokeApi {
                 Err(refusal) => Err(Exception::not_accepted(&refusal)),
             },
             Kind::RequestResponse if invoked.streamed => {
-                let answer = function.invoke(call).await;
+                let answer = version.invoke(call).await;
+                if answer.is_ok() {
+                    function.answered();
+                }
                 if let Some(exception) = answer.as_ref().err().and_then(Exception::of) {
                     return Err(exception);
                 }
                 Ok(versioned(streamed::reply(answer, id, tail)))
             }
             Kind::RequestResponse => {
-                let reply = self.invoke(&function, call).await?;
+                let reply = invoke(&function, &version, call).await?;
                 Ok(with_log(reply, tail).await)
             }
         }
@@ -108,17 +114,25 @@ impl InvokeApi {
             .filter(|_| invoked.is_latest())
             .ok_or_else(|| Exception::not_found(&invoked.function, invoked.qualifier.as_deref()))
     }
+}
 
-    async fn invoke(&self, function: &Deployment, call: Call) -> Result<Reply, Exception> {
-        let id = call.id;
-        match function.invoke_whole(call).await {
-            Ok(answer) => Ok(executed(answer)),
-            Err(failure) => match Exception::of(&failure) {
-                Some(exception) => Err(exception),
-                None => Ok(function_error(&failure, id)),
-            },
+async fn invoke(
+    deployment: &Deployment,
+    version: &Arc<Function>,
+    call: Call,
+) -> Result<Reply, Exception> {
+    let id = call.id;
+    let outcome = match version.invoke(call).await {
+        Ok(answer) => {
+            deployment.answered();
+            answer.whole().await
         }
-    }
+        Err(failure) => Err(failure),
+    };
+    outcome.map(executed).or_else(|failure| {
+        let exception = Exception::of(&failure);
+        exception.map_or_else(|| Ok(function_error(&failure, id)), Err)
+    })
 }
 
 impl Handle for InvokeApi {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Longest wait for anything that must happen; only a broken runtime gets near it.
@@ -213,7 +215,7 @@ impl Runtime {
     }
 
     /// Sends a request to the HTTP address in a task of its own.
-    pub(crate) fn post(&self, path: &str) -> tokio::task::JoinHandle<reqwest::Response> {
+    pub(crate) fn post(&self, path: &str) -> JoinHandle<reqwest::Response> {
         let request = self.client.post(self.url(path)).body("{}");
         tokio::spawn(async move { soon(request.send()).await.unwrap() })
     }
@@ -342,6 +344,43 @@ pub(crate) async fn await_line(
         }
     })
     .await
+}
+
+/// Clients that send one request after the other to a path, on connections they keep, and each time
+/// expect a 200.
+pub(crate) struct Load {
+    over: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<usize>>,
+}
+
+impl Load {
+    /// Starts so many clients.
+    pub(crate) fn start(clients: usize, runtime: &Runtime, path: &str) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let client = |_| {
+            let (client, url) = (reqwest::Client::new(), runtime.url(path));
+            let over = Arc::clone(&over);
+            tokio::spawn(async move {
+                let mut answered = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let response = soon(client.post(&url).body("{}").send()).await.unwrap();
+                    assert_eq!(response.status(), 200);
+                    answered += 1;
+                }
+                answered
+            })
+        };
+        let clients = (0..clients).map(client).collect();
+        Self { over, clients }
+    }
+
+    /// Ends them; fails if one has met a failure, or got no answer.
+    pub(crate) async fn end(self) {
+        self.over.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            assert!(client.await.unwrap() > 0);
+        }
+    }
 }
 
 /// Whether a process is there; one that has ended but was not waited for is not.

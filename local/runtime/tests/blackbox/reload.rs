@@ -1,9 +1,6 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use nix::sys::signal::Signal;
 
-use crate::harness::{Puppeteer, Runtime, eventually, is_alive, soon};
+use crate::harness::{Load, Puppeteer, Runtime, eventually, is_alive};
 
 const ONE: &str = "[functions.one]\ncommand = [ECHO]\nconcurrency = 4\nroutes = ['POST /one']\n";
 
@@ -14,25 +11,7 @@ async fn status(runtime: &Runtime, path: &str) -> u16 {
 #[tokio::test]
 async fn functions_come_change_and_go_without_a_failed_request() {
     let runtime = Runtime::start(ONE).await;
-    let over = Arc::new(AtomicBool::new(false));
-    let callers: Vec<_> = (0..8)
-        .map(|_| {
-            let (client, url, over) = (
-                runtime.client.clone(),
-                runtime.url("/one"),
-                Arc::clone(&over),
-            );
-            tokio::spawn(async move {
-                let mut answered = 0;
-                while !over.load(Ordering::Relaxed) {
-                    let response = soon(client.post(&url).body("{}").send()).await.unwrap();
-                    assert_eq!(response.status(), 200);
-                    answered += 1;
-                }
-                answered
-            })
-        })
-        .collect();
+    let load = Load::start(8, &runtime, "/one");
     for round in 1..=5 {
         let changed = format!("{ONE}environment = {{ ROUND = '{round}' }}\n");
         let two = "[functions.two]\ncommand = [ECHO]\nroutes = ['POST /two']\n";
@@ -43,10 +22,7 @@ async fn functions_come_change_and_go_without_a_failed_request() {
         assert_eq!(printed, "removed: two\n");
         assert_eq!(status(&runtime, "/two").await, 404);
     }
-    over.store(true, Ordering::Relaxed);
-    for caller in callers {
-        assert!(caller.await.unwrap() > 0);
-    }
+    load.end().await;
     let one = runtime.function("one").await;
     assert_eq!(
         one["instances"].as_array().unwrap().last().unwrap()["version"],
@@ -138,4 +114,43 @@ async fn source_that_changes_goes_on_as_it_then_is() {
         (running == "0").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn change_whose_client_leaves_is_made_to_its_end() {
+    let mut runtime = Runtime::start(ONE).await;
+    let slow = format!("{ONE}environment = {{ SLOW_START_MS = '500' }}\n");
+    runtime.write(&slow);
+    let url = format!("http://{}/reload", runtime.admin);
+    let client = runtime.client.post(url);
+    let gone = client
+        .timeout(std::time::Duration::from_millis(50))
+        .send()
+        .await;
+    assert!(gone.unwrap_err().is_timeout());
+    let read = |line: &serde_json::Value| line["message"] == "the manifest was read again";
+    runtime.await_line(read).await;
+    eventually(async || {
+        let one = runtime.function("one").await;
+        let versions = one["instances"].as_array().unwrap().iter();
+        versions.clone().all(|it| it["version"] == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn function_that_comes_back_while_its_old_calls_run_is_another() {
+    let puppeteer = Puppeteer::new().await;
+    let runtime = puppeteer.start("", "").await;
+    let begun = runtime.post("/puppet");
+    let invocation = puppeteer.next().await;
+    runtime.reload(ONE).await;
+    let (_, printed) = runtime.reload(&puppeteer.manifest("", "")).await;
+    assert_eq!(printed, "added: puppet\nremoved: one\n");
+    let function = runtime.function("puppet").await;
+    let names = function["instances"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["puppet-1", "puppet-2"]);
+    invocation.answer("{}").await;
+    assert_eq!(begun.await.unwrap().status(), 200);
 }

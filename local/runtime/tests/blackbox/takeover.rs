@@ -1,31 +1,9 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use serde_json::json;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
-use crate::harness::{Puppeteer, Runtime, eventually, is_alive, soon};
+use crate::harness::{Load, Puppeteer, Runtime, eventually, is_alive, soon};
 
 const ECHO: &str = "[functions.one]\ncommand = [ECHO]\nconcurrency = 4\nroutes = ['POST /one']\n";
-
-/// Clients that send one request after the other, on connections they keep; the number answered.
-fn send_until(over: &Arc<AtomicBool>, runtime: &Runtime) -> Vec<JoinHandle<usize>> {
-    let client = || {
-        let (client, url) = (reqwest::Client::new(), runtime.url("/one"));
-        let over = Arc::clone(over);
-        tokio::spawn(async move {
-            let mut answered = 0;
-            while !over.load(Ordering::Relaxed) {
-                let response = soon(client.post(&url).body("{}").send()).await.unwrap();
-                assert_eq!(response.status(), 200);
-                answered += 1;
-            }
-            answered
-        })
-    };
-    (0..8).map(|_| client()).collect()
-}
 
 /// Starts a runtime in the place of another, and waits until that one has ended.
 async fn take_over(mut old: Runtime) -> Runtime {
@@ -41,8 +19,7 @@ async fn take_over(mut old: Runtime) -> Runtime {
 async fn runtime_is_replaced_without_a_failed_request() {
     let first = Runtime::start(ECHO).await;
     let addresses = [first.http, first.invoke, first.admin];
-    let over = Arc::new(AtomicBool::new(false));
-    let clients = send_until(&over, &first);
+    let load = Load::start(8, &first, "/one");
     let instances = first.pids("one").await;
     let second = take_over(first).await;
     assert_eq!([second.http, second.invoke, second.admin], addresses);
@@ -50,10 +27,7 @@ async fn runtime_is_replaced_without_a_failed_request() {
     assert_ne!(others, instances);
     let third = take_over(second).await;
     assert_eq!(third.post("/one").await.unwrap().status(), 200);
-    over.store(true, Ordering::Relaxed);
-    for client in clients {
-        assert!(client.await.unwrap() > 0);
-    }
+    load.end().await;
     assert!(!instances.into_iter().chain(others).any(is_alive));
 }
 
