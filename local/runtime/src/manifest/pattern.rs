@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// A pattern: every field it names must match.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ enum Test {
     Suffix(String),
     AnythingBut(Vec<Test>),
     Exists(bool),
-    Numeric(Vec<(Comparison, f64)>),
+    Numeric(Vec<(Comparison, Number)>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -125,14 +125,15 @@ impl Test {
             Self::Suffix(suffix) => value.as_str().is_some_and(|it| it.ends_with(suffix)),
             Self::AnythingBut(tests) => !tests.iter().any(|test| test.matches_scalar(value)),
             Self::Exists(exists) => *exists,
-            Self::Numeric(comparisons) => value
-                .as_f64()
-                .is_some_and(|number| comparisons.iter().all(|it| holds(*it, number))),
+            Self::Numeric(comparisons) => match value {
+                Value::Number(number) => comparisons.iter().all(|it| holds(it, number)),
+                _ => false,
+            },
         }
     }
 }
 
-fn comparisons(parts: &[Value]) -> Result<Vec<(Comparison, f64)>, String> {
+fn comparisons(parts: &[Value]) -> Result<Vec<(Comparison, Number)>, String> {
     let read = |pair: &[Value]| {
         let [Value::String(sign), Value::Number(bound)] = pair else {
             return None;
@@ -145,15 +146,15 @@ fn comparisons(parts: &[Value]) -> Result<Vec<(Comparison, f64)>, String> {
             ">=" => Comparison::GreaterOrEqual,
             _ => return None,
         };
-        Some((comparison, bound.as_f64()?))
+        Some((comparison, bound.clone()))
     };
     let read: Option<Vec<_>> = parts.chunks(2).map(read).collect();
     read.filter(|it| !it.is_empty())
         .ok_or_else(|| "numeric takes pairs of =, <, <=, > or >= and a number".to_owned())
 }
 
-fn holds((comparison, bound): (Comparison, f64), number: f64) -> bool {
-    let ordering = number.total_cmp(&bound);
+fn holds((comparison, bound): &(Comparison, Number), number: &Number) -> bool {
+    let ordering = order(number, bound);
     match comparison {
         Comparison::Equal => ordering == Ordering::Equal,
         Comparison::Less => ordering == Ordering::Less,
@@ -165,8 +166,20 @@ fn holds((comparison, bound): (Comparison, f64), number: f64) -> bool {
 
 /// Numbers are equal by value: 1 and 1.0 are.
 fn equal(expected: &Value, value: &Value) -> bool {
-    expected == value
-        || matches!((expected.as_f64(), value.as_f64()), (Some(a), Some(b)) if a.total_cmp(&b).is_eq())
+    match (expected, value) {
+        (Value::Number(expected), Value::Number(value)) => order(expected, value).is_eq(),
+        _ => expected == value,
+    }
+}
+
+/// Integers are compared exactly: above 2^53 different ones are the same floating-point number.
+fn order(a: &Number, b: &Number) -> Ordering {
+    if let (Some(a), Some(b)) = (a.as_i128(), b.as_i128()) {
+        return a.cmp(&b);
+    }
+    // JSON has no number that is none.
+    let ordering = a.as_f64().partial_cmp(&b.as_f64());
+    ordering.unwrap_or(Ordering::Equal)
 }
 
 fn fields_match(fields: &[(String, Node)], value: Option<&Value>) -> bool {
@@ -238,6 +251,32 @@ mod tests {
             (json!({"numeric": ["=", 10]}), "n", true),
             (json!({"numeric": [">=", 2]}), "list", true),
             (json!({"numeric": [">", 5]}), "s", false),
+        ] {
+            assert_matches(&json!({ field: [test] }), &document, expected);
+        }
+    }
+
+    #[test]
+    fn numbers_are_compared_exactly_and_by_value() {
+        let document = json!({"n": 9_007_199_254_740_993_u64, "max": u64::MAX, "zero": -0.0});
+        for (test, field, expected) in [
+            (json!(9_007_199_254_740_993_u64), "n", true),
+            (json!(9_007_199_254_740_992_u64), "n", false),
+            (
+                json!({"numeric": [">", 9_007_199_254_740_992_u64]}),
+                "n",
+                true,
+            ),
+            (
+                json!({"numeric": ["=", 9_007_199_254_740_992_u64]}),
+                "n",
+                false,
+            ),
+            (json!({"numeric": [">", i64::MAX]}), "max", true),
+            (json!({"numeric": ["<", u64::MAX]}), "max", false),
+            (json!({"numeric": [">", 0.5]}), "n", true),
+            (json!({"numeric": ["=", 0]}), "zero", true),
+            (json!(0), "zero", true),
         ] {
             assert_matches(&json!({ field: [test] }), &document, expected);
         }
