@@ -30,8 +30,8 @@ pub(super) struct Shape {
 pub(super) struct Place {
     /// Its offset in the partition.
     pub(super) offset: i64,
-    /// Its time in milliseconds since the epoch, 0 if it has none.
-    pub(super) timestamp_ms: i64,
+    /// Its time in milliseconds since the epoch, if it has one.
+    pub(super) timestamp_ms: Option<i64>,
     record: Range<usize>,
     key: Option<Range<usize>>,
 }
@@ -109,13 +109,14 @@ impl Draft {
         let start = text.len();
         text.extend_from_slice(&shape.record_head);
         push_number(text, message.offset());
-        let (timestamp_ms, kind) = match message.timestamp() {
+        let timestamp = message.timestamp();
+        let (time, kind) = match timestamp {
             Timestamp::CreateTime(ms) => (ms, "CREATE_TIME"),
             Timestamp::LogAppendTime(ms) => (ms, "LOG_APPEND_TIME"),
             Timestamp::NotAvailable => (0, "NO_TIMESTAMP_TYPE"),
         };
         text.extend_from_slice(br#","timestamp":"#);
-        push_number(text, timestamp_ms);
+        push_number(text, time);
         text.extend_from_slice(br#","timestampType":""#);
         text.extend_from_slice(kind.as_bytes());
         text.extend_from_slice(br#"","key":"#);
@@ -127,7 +128,7 @@ impl Draft {
         text.extend_from_slice(b"]}");
         self.places.push(Place {
             offset: message.offset(),
-            timestamp_ms,
+            timestamp_ms: timestamp.to_millis(),
             record: start..text.len(),
             key,
         });

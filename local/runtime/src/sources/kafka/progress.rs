@@ -30,8 +30,8 @@ pub(super) struct Rules {
 pub(super) struct Item {
     /// Its offset.
     pub(super) offset: i64,
-    /// Its time in milliseconds since the epoch.
-    pub(super) timestamp_ms: i64,
+    /// Its time in milliseconds since the epoch; without one it is never too old.
+    pub(super) timestamp_ms: Option<i64>,
     /// Its key, where that may be parked.
     pub(super) key: Option<Bytes>,
     /// Whether no event can hold it.
@@ -273,7 +273,8 @@ impl Progress {
 
     /// Why a record cannot be sent.
     fn fate(&self, record: &Tracked, now_ms: i64) -> Option<Condition> {
-        let age_ms = now_ms.saturating_sub(record.item.timestamp_ms);
+        let time = record.item.timestamp_ms;
+        let age_ms = time.map_or(0, |time| now_ms.saturating_sub(time));
         let is_old = |max: Duration| u128::try_from(age_ms).is_ok_and(|it| it > max.as_millis());
         if record.item.too_large {
             Some(Condition::RecordTooLarge)

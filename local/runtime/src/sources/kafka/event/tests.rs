@@ -80,6 +80,14 @@ fn last_record_can_begin_the_next_event() {
     }
 }
 
+#[test]
+fn record_without_a_time_has_none() {
+    for time in [Timestamp::NotAvailable, Timestamp::CreateTime(-1)] {
+        let message = OwnedMessage::new(None, None, "t".to_owned(), time, 3, 7, None);
+        assert_eq!(batch(&[message]).places[0].timestamp_ms, None);
+    }
+}
+
 proptest! {
     #[test]
     fn record_is_read_back_as_it_was(

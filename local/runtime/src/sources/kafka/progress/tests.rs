@@ -17,7 +17,7 @@ fn rules(max_retries: Option<u32>, bisect: bool) -> Rules {
 fn item(offset: i64, key: Option<&'static str>) -> Item {
     Item {
         offset,
-        timestamp_ms: NOW,
+        timestamp_ms: Some(NOW),
         key: key.map(|key| Bytes::from_static(key.as_bytes())),
         too_large: false,
     }
@@ -160,14 +160,26 @@ fn unknown_offset_fails_the_whole_batch() {
 }
 
 #[test]
+fn record_without_a_time_is_never_too_old() {
+    let rules = Rules {
+        max_age: Some(Duration::ZERO),
+        ..rules(None, false)
+    };
+    let mut timeless = item(0, None);
+    timeless.timestamp_ms = None;
+    let mut batch = Progress::new(rules, vec![timeless], 1);
+    assert_eq!(next(&mut batch), Step::Invoke(vec![0]));
+}
+
+#[test]
 fn old_and_large_records_are_never_sent() {
     let rules = Rules {
         max_age: Some(Duration::from_secs(1)),
         ..rules(None, false)
     };
     let mut items: Vec<_> = (0..4).map(|offset| item(offset, None)).collect();
-    items[0].timestamp_ms = NOW - 1001;
-    items[1].timestamp_ms = NOW - 1000;
+    items[0].timestamp_ms = Some(NOW - 1001);
+    items[1].timestamp_ms = Some(NOW - 1000);
     items[2].too_large = true;
     let mut batch = Progress::new(rules, items, 4);
     let old = loss(0, Condition::RecordAgeExceeded, 0);
@@ -237,7 +249,7 @@ fn batches() -> impl Strategy<Value = (Rules, Vec<Item>)> {
         let items = records.into_iter().map(|(gap, age_ms, key, too_large)| {
             offset += gap;
             Item {
-                timestamp_ms: NOW - age_ms,
+                timestamp_ms: Some(NOW - age_ms),
                 too_large,
                 ..item(offset, key)
             }
@@ -329,7 +341,8 @@ impl World {
             assert!(!self.is_finished(index), "given up though it is finished");
             assert_eq!(attempts, self.failed[index]);
             let item = &self.items[index];
-            let age = Duration::from_millis(u64::try_from(NOW - item.timestamp_ms).expect("past"));
+            let age_ms = NOW - item.timestamp_ms.expect("a time");
+            let age = Duration::from_millis(u64::try_from(age_ms).expect("past"));
             let holds = match loss.condition {
                 Condition::RetriesExhausted => {
                     self.rules.max_retries.is_some_and(|max| attempts > max)
