@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use rdkafka::consumer::MessageStream;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::consumer::Context;
 use super::event::{Batch, Draft, Shape};
+use super::headers::headers;
 use crate::manifest::Pattern;
 
 /// Most records looked at for one batch: with a filter most may be left out.
@@ -131,8 +132,7 @@ async fn next_message<'a>(
 fn document(message: &impl Message) -> Value {
     let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes));
     let value = |bytes| serde_json::from_slice(bytes).unwrap_or_else(|_| text(bytes));
-    let headers = message.headers().into_iter().flat_map(Headers::iter);
-    let headers: Map<_, _> = headers
+    let headers: Map<_, _> = headers(message)
         .map(|header| (header.key.to_owned(), header.value.map(text).into()))
         .collect();
     json!({

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use rdkafka::message::{Headers, Message, Timestamp};
+use rdkafka::message::{Header, Message, Timestamp};
 use serde::Deserialize;
+
+use super::headers::headers;
 
 /// Largest event, as on AWS: 6 MiB.
 pub(super) const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024;
@@ -124,7 +126,7 @@ impl Draft {
         text.extend_from_slice(br#","value":"#);
         push_base64(text, message.payload());
         text.extend_from_slice(br#","headers":["#);
-        message.headers().inspect(|it| push_headers(text, *it));
+        push_headers(text, headers(message));
         text.extend_from_slice(b"]}");
         self.places.push(Place {
             offset: message.offset(),
@@ -265,8 +267,8 @@ fn push_base64(text: &mut Vec<u8>, bytes: Option<&[u8]>) -> Option<Range<usize>>
     Some(start..end)
 }
 
-fn push_headers(text: &mut Vec<u8>, headers: &impl Headers) {
-    for (position, header) in headers.iter().enumerate() {
+fn push_headers<'a>(text: &mut Vec<u8>, headers: impl Iterator<Item = Header<'a, &'a [u8]>>) {
+    for (position, header) in headers.enumerate() {
         if position > 0 {
             text.push(b',');
         }

@@ -10,6 +10,7 @@ mod collect;
 mod commit;
 mod consumer;
 mod event;
+mod headers;
 mod lag;
 mod letters;
 mod member;

@@ -12,11 +12,12 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
 use super::consumer::Reader;
+use super::headers::headers;
 use super::letters::{GROUP, ORIGINAL_TOPIC, PARKED, UNPARKED};
 use crate::function::locked;
 
@@ -208,8 +209,7 @@ fn take(message: &BorrowedMessage<'_>, group: &str, keys: &ParkedKeys) {
         offset: message.offset(),
     };
     let header = |name| {
-        let headers = message.headers()?;
-        let value = headers.iter().filter(|it| it.key == name).last()?.value;
+        let value = headers(message).filter(|it| it.key == name).last()?.value;
         Some(std::str::from_utf8(value.unwrap_or_default()).unwrap_or_default())
     };
     let mark = if let Some(last) = header(UNPARKED) {
