@@ -6,6 +6,7 @@ use futures_util::{FutureExt, StreamExt};
 use rdkafka::consumer::MessageStream;
 use rdkafka::message::{BorrowedMessage, Message};
 use serde_json::{Map, Value, json};
+use tokio::task::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
 use super::consumer::Context;
@@ -15,6 +16,8 @@ use crate::manifest::Pattern;
 
 /// Most records looked at for one batch: with a filter most may be left out.
 const LOOKED_AT_MAX: usize = 10_000;
+/// How long a batch whose window has closed takes more of what is there already.
+const OVERTIME: Duration = Duration::from_millis(10);
 
 /// The bounds of a batch, and what goes into it.
 #[derive(Debug, Clone)]
@@ -68,7 +71,10 @@ impl Collector {
         let mut closes = carried.map(|_| Instant::now() + self.terms.window);
         let mut filtered = 0;
         let mut looked_at = 0;
-        while looked_at < LOOKED_AT_MAX && !self.is_full(&draft) {
+        let is_over = |closes: Option<Instant>| closes.is_some_and(|it| it.elapsed() >= OVERTIME);
+        while looked_at < LOOKED_AT_MAX && !self.is_full(&draft) && !is_over(closes) {
+            // What is there already is taken without waiting.
+            consume_budget().await;
             let Some(message) = next_message(messages, closes).await else {
                 break;
             };
