@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use futures_util::future::join_all;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
@@ -64,6 +65,8 @@ impl DeadLetters {
                 ACKNOWLEDGED_WITHIN.as_millis().to_string(),
             )
             .set("message.max.bytes", LETTER_BYTES_MAX.to_string())
+            // The topic's bound holds for the letters sent together, and all of them are refused.
+            .set("batch.num.messages", "1")
             .set("reconnect.backoff.max.ms", "1000")
             .set("topic.metadata.propagation.max.ms", "5000")
             // The same partition that Java's clients choose for a key.
@@ -84,24 +87,28 @@ impl DeadLetters {
         self.parks && self.topics.contains(topic)
     }
 
-    /// Writes records in their order; the places of those acknowledged before the first that was
-    /// not, and why that was not.
+    /// Writes records in their order, so many of them at once; the places of those acknowledged
+    /// before the first that was not, and why that was not. Those sent at once with it may be
+    /// acknowledged, too, and none after them is sent.
     pub(super) async fn write(
         &self,
         records: &[(Record, Loss)],
         error: &str,
+        at_once: usize,
     ) -> (Vec<LetterPlace>, Option<String>) {
-        let sent: Vec<_> = records
-            .iter()
-            .map(|(record, loss)| self.send(record, loss, error))
-            .collect();
         let mut places = Vec::new();
-        for delivery in sent {
-            match acknowledged(delivery).await {
-                Ok(place) => places.push(place),
-                Err(reason) => {
-                    self.replace_if_broken();
-                    return (places, Some(format!("{reason:#}")));
+        for records in records.chunks(at_once) {
+            let sent: Vec<_> = records
+                .iter()
+                .map(|(record, loss)| self.send(record, loss, error))
+                .collect();
+            for delivery in join_all(sent.into_iter().map(acknowledged)).await {
+                match delivery {
+                    Ok(place) => places.push(place),
+                    Err(reason) => {
+                        self.replace_if_broken();
+                        return (places, Some(format!("{reason:#}")));
+                    }
                 }
             }
         }

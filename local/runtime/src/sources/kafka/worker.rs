@@ -19,6 +19,9 @@ use crate::deployment::Deployment;
 use crate::metrics::SourceMetrics;
 use crate::sources::status::{PartitionView, State, Status};
 
+/// Most dead letters of a partition that are not acknowledged yet.
+const LETTERS_AT_ONCE: usize = 1000;
+
 /// What all partitions of a source share.
 pub(super) struct Shared {
     /// The function that gets the records.
@@ -86,6 +89,7 @@ impl Worker {
         let mut progress = Progress::new(self.shared.rules, self.items(&batch), end);
         let mut pause = None;
         let mut error = String::new();
+        let mut at_once = LETTERS_AT_ONCE;
         while !self.stop.is_cancelled() {
             let position = progress.position();
             self.update(|it| it.position = Some(position));
@@ -103,8 +107,10 @@ impl Worker {
                     self.shared.metrics.ok.increment(progress.take_processed());
                 }
                 Step::GiveUp(losses) => {
-                    let count = self.give_up(&batch, &losses, &error).await;
+                    let count = self.give_up(&batch, &losses, &error, at_once).await;
                     pause = progress.given_up(count);
+                    // Those after a refused letter would be written again with every try.
+                    at_once = if pause.is_some() { 1 } else { LETTERS_AT_ONCE };
                 }
             }
         }
@@ -180,7 +186,7 @@ impl Worker {
     }
 
     /// How many of `losses` are given up now, from the first.
-    async fn give_up(&self, batch: &Batch, losses: &[Loss], error: &str) -> usize {
+    async fn give_up(&self, batch: &Batch, losses: &[Loss], error: &str, at_once: usize) -> usize {
         self.set(State::Running);
         let function = &self.shared.deployment.name;
         let Some(letters) = &self.shared.letters else {
@@ -204,7 +210,7 @@ impl Worker {
             dropped.increment(losses.len() as u64);
             return losses.len();
         };
-        match self.write(letters, batch, losses, error).await {
+        match self.write(letters, batch, losses, error, at_once).await {
             (count, None) => count,
             (count, Some(reason)) => {
                 let reason = format!("no dead letter is written: {reason}");
@@ -222,6 +228,7 @@ impl Worker {
         batch: &Batch,
         losses: &[Loss],
         error: &str,
+        at_once: usize,
     ) -> (usize, Option<String>) {
         let parked = self.parked.as_ref();
         if parked.is_some_and(|it| !it.keys.has_room()) {
@@ -234,7 +241,7 @@ impl Worker {
             Ok(records) => records,
             Err(error) => return (0, Some(error.to_string())),
         };
-        let (places, reason) = letters.write(&records, error).await;
+        let (places, reason) = letters.write(&records, error, at_once).await;
         for (place, loss) in places.iter().zip(losses) {
             if let (Some(parked), Some(key)) = (parked, batch.key(loss.index)) {
                 parked.keys.park(&self.topic, &key, *place);

@@ -2,7 +2,7 @@
 
 use rdkafka::Message;
 use rdkafka::message::{Header, OwnedHeaders};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::topic::Topic;
 use super::{await_counted, counted, failed, offsets, records, source, start};
@@ -42,13 +42,18 @@ async fn bisecting_leads_to_the_poisoned_record_and_only_that_is_given_up() {
     let members = format!("bisect = true\nmax_retries = 1\n{}", Topic::on_failure());
     let runtime = start(&puppeteer, &topic, &members).await;
     let mut alone = 0;
-    while counted(&runtime, "ok").await < 9 {
-        let next = tokio::time::timeout(std::time::Duration::from_millis(200), puppeteer.next());
-        let Ok(invocation) = next.await else { continue };
-        let offsets = offsets(&invocation);
-        alone += u32::from(offsets == [5]);
-        let answer = if offsets.contains(&5) { "fail" } else { "null" };
-        invocation.answer(answer).await;
+    let serve = async {
+        loop {
+            let invocation = puppeteer.next().await;
+            let offsets = offsets(&invocation);
+            alone += u32::from(offsets == [5]);
+            let answer = if offsets.contains(&5) { "fail" } else { "null" };
+            invocation.answer(answer).await;
+        }
+    };
+    tokio::select! {
+        () = serve => unreachable!(),
+        () = await_counted(&runtime, "ok", 9) => {}
     }
     assert_eq!(alone, 2, "one retry");
     let [letter] = topic.letters(1).await.try_into().unwrap();
@@ -182,6 +187,53 @@ async fn nothing_is_committed_before_the_dead_letter_is_acknowledged() {
 }
 
 #[tokio::test]
+async fn letters_that_together_are_above_the_topics_bound_are_written() {
+    let (puppeteer, topic) = (Puppeteer::new().await, Topic::new(1).await);
+    topic.make_letters("4000").await;
+    for _ in 0..2 {
+        topic.send(0, None, &[b'v'; 2000]).await;
+    }
+    let members = format!("batch_size = 2\nmax_retries = 0\n{}", Topic::on_failure());
+    let runtime = start(&puppeteer, &topic, &members).await;
+    let both = puppeteer.next().await;
+    assert_eq!(offsets(&both), [0, 1]);
+    both.answer("fail").await;
+    topic.await_committed(0, 2).await;
+    assert_eq!(counted(&runtime, "dead-lettered").await, 2);
+}
+
+#[tokio::test]
+async fn letters_after_a_refused_one_are_not_written_with_every_try() {
+    let (puppeteer, topic) = (Puppeteer::new().await, Topic::new(1).await);
+    topic.make_letters("4000").await;
+    for bytes in [1, 5000, 1, 1] {
+        topic.send(0, None, &vec![b'v'; bytes]).await;
+    }
+    let members = format!("batch_size = 4\nmax_retries = 0\n{}", Topic::on_failure());
+    let mut runtime = start(&puppeteer, &topic, &members).await;
+    let all = puppeteer.next().await;
+    assert_eq!(offsets(&all), [0, 1, 2, 3]);
+    all.answer("fail").await;
+    for _ in 0..3 {
+        let refused = |line: &Value| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message.starts_with("no dead letter is written")
+        };
+        runtime.await_line(refused).await;
+    }
+    assert_eq!(counted(&runtime, "dead-lettered").await, 1);
+    topic.set_letter_bytes("1000000").await;
+    let letters = topic.letters(6).await;
+    let written: Vec<_> = letters
+        .iter()
+        .map(|it| it.header("original-offset"))
+        .collect();
+    assert_eq!(written, ["0", "2", "3", "1", "2", "3"]);
+    topic.await_committed(0, 4).await;
+    assert_eq!(counted(&runtime, "dead-lettered").await, 4);
+}
+
+#[tokio::test]
 async fn poisoned_partition_holds_up_no_other() {
     let (puppeteer, topic) = (Puppeteer::new().await, Topic::new(4).await);
     for partition in 0..4 {
@@ -193,16 +245,20 @@ async fn poisoned_partition_holds_up_no_other() {
         "batch_size = 1\nwindow_ms = 0\nconcurrency = 1",
     )
     .await;
-    while counted(&runtime, "ok").await < 60 {
-        let next = tokio::time::timeout(std::time::Duration::from_millis(200), puppeteer.next());
-        let Ok(invocation) = next.await else { continue };
-        let poisoned = records(&invocation)[0]["partition"] == 2;
-        if poisoned {
-            assert_eq!(offsets(&invocation), [0]);
+    let serve = async {
+        loop {
+            let invocation = puppeteer.next().await;
+            let poisoned = records(&invocation)[0]["partition"] == 2;
+            if poisoned {
+                assert_eq!(offsets(&invocation), [0]);
+            }
+            let answer = if poisoned { "fail" } else { "null" };
+            invocation.answer(answer).await;
         }
-        invocation
-            .answer(if poisoned { "fail" } else { "null" })
-            .await;
+    };
+    tokio::select! {
+        () = serve => unreachable!(),
+        () = await_counted(&runtime, "ok", 60) => {}
     }
     for partition in [0, 1, 3] {
         topic.await_committed(partition, 20).await;

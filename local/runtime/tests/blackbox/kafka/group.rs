@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::topic::Topic;
+use super::topic::{KAFKA, Topic};
 use super::{counted, offsets, records, source, start};
 use crate::harness::{Invocation, PATIENCE, Puppeteer, Runtime, eventually, soon};
 
@@ -172,7 +172,8 @@ async fn slow_handler_keeps_its_partition() {
 
 #[tokio::test]
 async fn source_waits_for_a_topic_that_is_not_there() {
-    let puppeteer = Puppeteer::new().await;
+    // Or another test stops Kafka meanwhile.
+    let (puppeteer, _kafka) = (Puppeteer::new().await, KAFKA.read().await);
     let source_of = "[kafka]\nbootstrap_servers = '${KAFKA_BROKERS}'\n\
                      [[functions.puppet.kafka]]\ntopics = ['test-not-there']\n";
     let runtime = Runtime::start(&puppeteer.manifest("", source_of)).await;

@@ -32,7 +32,8 @@ enum Share {
     Alone(RwLockWriteGuard<'static, ()>),
 }
 
-static KAFKA: RwLock<()> = RwLock::const_new(());
+/// Shared by the tests that need Kafka, held alone by those that stop it.
+pub(super) static KAFKA: RwLock<()> = RwLock::const_new(());
 
 /// Connects to the stack's Kafka.
 fn config() -> ClientConfig {
