@@ -171,13 +171,13 @@ impl Status {
         }
     }
 
-    /// A partition is read from now on.
-    pub(super) fn add_partition(&self, topic: &Arc<str>, partition: i32) {
+    /// A partition is read from now on, from `position` if that is known.
+    pub(super) fn add_partition(&self, topic: &Arc<str>, partition: i32, position: Option<i64>) {
         let view = PartitionView {
             topic: topic.to_string(),
             partition,
             state: State::Starting,
-            position: None,
+            position,
             committed: None,
             end: None,
             lag: None,

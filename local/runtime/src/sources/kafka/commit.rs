@@ -10,9 +10,10 @@ use tokio::time::timeout;
 
 use super::Source;
 use super::consumer::Context;
+use crate::function::locked;
 
 /// How long a commit may take that is waited for.
-const COMMITTED_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const COMMITTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Topic and partition.
 pub(super) type Place = (Arc<str>, i32);
@@ -39,21 +40,28 @@ pub(super) fn finished(source: &Source, places: &[Place]) -> Option<TopicPartiti
 pub(super) async fn commit_now(
     source: &Arc<Source>,
     consumer: Arc<StreamConsumer<Context>>,
-    places: &[Place],
+    places: Vec<Place>,
 ) {
-    let Some(offsets) = finished(source, places) else {
-        return;
-    };
     let source = Arc::clone(source);
-    let committed = spawn_blocking(move || commit(&source, &consumer, &offsets));
+    let committed = spawn_blocking(move || commit(&source, &consumer, &places));
     if timeout(COMMITTED_WITHIN, committed).await.is_err() {
         tracing::error!("offsets were not committed in {COMMITTED_WITHIN:?}");
     }
 }
 
-/// Commits offsets; blocks until the group has them. librdkafka does not tell when an asynchronous
-/// commit is over.
-pub(super) fn commit(
+/// Commits what is finished of `places`; blocks until the group has it. librdkafka does not tell
+/// when an asynchronous commit is over.
+pub(super) fn commit(source: &Source, consumer: &StreamConsumer<Context>, places: &[Place]) {
+    let context = consumer.context();
+    // One that overtook another would set offsets back.
+    let _turn = locked(&context.commits);
+    if let Some(offsets) = finished(source, places) {
+        commit_offsets(source, consumer, &offsets);
+    }
+}
+
+/// Commits offsets; blocks until the group has them.
+pub(super) fn commit_offsets(
     source: &Source,
     consumer: &StreamConsumer<Context>,
     offsets: &TopicPartitionList,

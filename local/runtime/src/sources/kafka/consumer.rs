@@ -1,5 +1,6 @@
 //! The member of the consumer group: its settings, and what Kafka tells it.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
-use crate::manifest::{KafkaSource, Start};
+use crate::manifest::KafkaSource;
 
 /// After how long without a heartbeat a member is taken for dead.
 const SESSION: Duration = Duration::from_secs(10);
@@ -53,6 +54,8 @@ pub(super) struct Context {
     /// The group waits for an answer to each of these, so there is never more than one.
     rebalances: mpsc::UnboundedSender<Rebalance>,
     closing: AtomicBool,
+    /// Held by who commits.
+    pub(super) commits: Mutex<()>,
 }
 
 impl Context {
@@ -60,6 +63,7 @@ impl Context {
         Self {
             rebalances,
             closing: AtomicBool::new(false),
+            commits: Mutex::default(),
         }
     }
 
@@ -130,16 +134,14 @@ pub(super) fn member_config(
     partitions: usize,
     drain_max: Duration,
 ) -> ClientConfig {
-    let start = match source.start {
-        Start::Earliest => "earliest",
-        Start::Latest => "latest",
-    };
     let (least, most) = PREFETCH_KIB;
     let prefetch_kib = (PREFETCH_BYTES_MAX / 1024 / partitions.max(1)).clamp(least, most);
     let mut config = client_config(source, client);
     config
         .set("group.id", &source.group)
-        .set("auto.offset.reset", start)
+        // Also where the committed offset is not there any more. Who starts with the latest record
+        // is assigned that.
+        .set("auto.offset.reset", "earliest")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", ms(SESSION))
         .set("heartbeat.interval.ms", ms(HEARTBEAT_EVERY))

@@ -8,7 +8,6 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Source;
-use crate::manifest::Start;
 use crate::sources::status::{PartitionView, State};
 
 /// How long the cluster may take to answer.
@@ -34,14 +33,11 @@ fn look_at_all<C: ConsumerContext + 'static>(
     for view in partitions {
         let (topic, partition) = (Arc::from(view.topic), view.partition);
         let (start, end) = consumer.fetch_watermarks(&topic, partition, ANSWER_WITHIN)?;
-        let from_start = source.config.start == Start::Earliest;
         source.status.update(&topic, partition, |it| {
-            let position = it.position.or(from_start.then_some(start));
-            it.end = Some(end);
-            it.lag = position.map(|position| (end - position.max(start)).max(0));
-            if let Some(lag) = it.lag {
-                report(source, &topic, partition, lag);
-            }
+            let position = it.position.unwrap_or(start);
+            let lag = (end - position.max(start)).max(0);
+            (it.end, it.lag) = (Some(end), Some(lag));
+            report(source, &topic, partition, lag);
         });
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! A member of the consumer group: takes partitions, commits what is finished of them, and gives
 //! them away once nothing of them is in flight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,14 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::collect::{Collector, Terms};
-use super::commit::{self, Place, commit_now, finished};
+use super::commit::{COMMITTED_WITHIN, Place, commit, commit_now, finished};
 use super::consumer::{Context, Reader, Rebalance, client_config, member_config, reader_config};
 use super::event::{EVENT_BYTES_MAX, Shape};
 use super::letters::{ACKNOWLEDGED_WITHIN, DeadLetters};
@@ -26,7 +27,7 @@ use super::parked::{Follower, follow};
 use super::prepare::{self, Partitions};
 use super::progress::Rules;
 use super::worker::{Shared, Worker};
-use super::{Source, lag};
+use super::{Source, lag, start};
 use crate::sources::status::State;
 
 /// How often offsets are committed, at most.
@@ -55,8 +56,12 @@ pub(super) struct Member {
     /// Topic → who knows its parked keys.
     followers: BTreeMap<String, Follower>,
     workers: BTreeMap<Place, Running>,
+    /// Partitions that are about to be read.
+    takes: JoinSet<anyhow::Result<TopicPartitionList>>,
     /// Partitions that are about to be given away.
     releases: JoinSet<TopicPartitionList>,
+    /// Those of which a batch may be in flight.
+    draining: BTreeSet<Place>,
     look: Option<JoinHandle<()>>,
     commit: Option<JoinHandle<()>>,
     // Ended when dropped.
@@ -102,7 +107,9 @@ impl Member {
             terms: terms(source, count),
             followers,
             workers: BTreeMap::new(),
+            takes: JoinSet::new(),
             releases: JoinSet::new(),
+            draining: BTreeSet::new(),
             look: None,
             commit: None,
             _readers: readers,
@@ -122,11 +129,15 @@ impl Member {
             tokio::select! {
                 () = stop.cancelled() => break Outcome::Stopped,
                 Some(change) = self.rebalances.recv() => match change {
-                    Rebalance::Assigned(partitions) => if let Err(error) = self.take(&partitions) {
-                        break Outcome::Broken(error.into());
-                    },
+                    Rebalance::Assigned(partitions) => self.begin_take(partitions),
                     Rebalance::Revoked(partitions) => self.begin_release(partitions),
                 },
+                Some(Ok(taken)) = self.takes.join_next() => {
+                    let taken = taken.and_then(|it| self.take(&it).map_err(Into::into));
+                    if let Err(error) = taken {
+                        break Outcome::Broken(error);
+                    }
+                }
                 Some(Ok(released)) = self.releases.join_next() => self.release(&released),
                 event = consumer.recv() => if let Some(error) = fatal(event) {
                     break Outcome::Broken(error);
@@ -145,6 +156,13 @@ impl Member {
         outcome
     }
 
+    /// Finds out where to begin in more partitions.
+    fn begin_take(&mut self, partitions: TopicPartitionList) {
+        let (source, consumer) = (Arc::clone(&self.source), Arc::clone(&self.consumer));
+        self.takes
+            .spawn(start::places(source, consumer, partitions));
+    }
+
     /// Reads more partitions.
     fn take(&mut self, partitions: &TopicPartitionList) -> KafkaResult<()> {
         for place in partitions.elements() {
@@ -152,7 +170,13 @@ impl Member {
             // Before the first record can come.
             let queue = self.consumer.split_partition_queue(&topic, partition);
             let Some(queue) = queue else { continue };
-            self.source.status.add_partition(&topic, partition);
+            let position = match place.offset() {
+                Offset::Offset(position) => Some(position),
+                _ => None,
+            };
+            self.source
+                .status
+                .add_partition(&topic, partition, position);
             let stop = CancellationToken::new();
             let worker = Worker {
                 shared: Arc::clone(&self.shared),
@@ -180,17 +204,18 @@ impl Member {
         let place = |place: &Place| partitions.find_partition(&place.0, place.1).is_some();
         let workers = self.workers.extract_if(.., |key, _| place(key));
         let (places, running): (Vec<_>, Vec<_>) = workers.unzip();
+        self.draining.extend(places.iter().cloned());
         let drained = drain(running, drain_max(&self.source));
         let (source, consumer) = (Arc::clone(&self.source), Arc::clone(&self.consumer));
         self.releases.spawn(async move {
             drained.await;
-            commit_now(&source, consumer, &places).await;
+            commit_now(&source, consumer, places).await;
             partitions
         });
     }
 
     /// Gives partitions away of which nothing is in flight.
-    fn release(&self, partitions: &TopicPartitionList) {
+    fn release(&mut self, partitions: &TopicPartitionList) {
         Rebalance::Revoked(partitions.clone()).answer(&*self.consumer);
         for place in partitions.elements() {
             let topic = Arc::from(place.topic());
@@ -198,6 +223,7 @@ impl Member {
                 .status
                 .remove_partition(&topic, place.partition());
             lag::forget(&self.source, &topic, place.partition());
+            self.draining.remove(&(topic, place.partition()));
         }
         tracing::info!(
             function = self.source.deployment.name,
@@ -209,11 +235,11 @@ impl Member {
     /// Commits what is finished and not committed yet, unless a commit is still going on.
     fn commit(&mut self) {
         if self.commit.as_ref().is_none_or(JoinHandle::is_finished) {
-            let places: Vec<_> = self.workers.keys().cloned().collect();
+            let places = self.workers.keys().chain(&self.draining);
+            let places: Vec<_> = places.cloned().collect();
             let (source, consumer) = (Arc::clone(&self.source), Arc::clone(&self.consumer));
-            self.commit = finished(&source, &places).map(|offsets| {
-                spawn_blocking(move || commit::commit(&source, &consumer, &offsets))
-            });
+            self.commit = finished(&source, &places)
+                .map(|_| spawn_blocking(move || commit(&source, &consumer, &places)));
         }
     }
 
@@ -229,21 +255,58 @@ impl Member {
     async fn leave(mut self) {
         let (places, running): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.workers).into_iter().unzip();
-        drain(running, drain_max(&self.source)).await;
-        while let Some(Ok(released)) = self.releases.join_next().await {
+        self.draining.extend(places.iter().cloned());
+        let mut releases = std::mem::take(&mut self.releases);
+        let drained = drain(running, drain_max(&self.source));
+        let ended = async {
+            drained.await;
+            let mut all = Vec::new();
+            while let Some(Ok(released)) = releases.join_next().await {
+                all.push(released);
+            }
+            all
+        };
+        for released in self.commit_until(ended).await {
             self.release(&released);
         }
-        commit_now(&self.source, Arc::clone(&self.consumer), &places).await;
+        commit_now(&self.source, Arc::clone(&self.consumer), places.clone()).await;
         for (topic, partition) in &places {
             self.source.status.remove_partition(topic, *partition);
             lag::forget(&self.source, topic, *partition);
         }
         self.consumer.context().close();
-        while let Ok(change) = self.rebalances.try_recv() {
-            change.answer(&*self.consumer);
+        self.answer_group().await;
+        // Who still has the consumer would keep it in the group.
+        for call in [self.commit.take(), self.look.take()].into_iter().flatten() {
+            let _ended = timeout(COMMITTED_WITHIN, call).await;
         }
         // Waits for the group to let it go.
         let _left = spawn_blocking(move || drop(self)).await;
+    }
+
+    /// Answers what nobody has answered yet; nothing more is read.
+    async fn answer_group(&mut self) {
+        while let Some(Ok(taken)) = self.takes.join_next().await {
+            // Without an answer the group could not be left.
+            let partitions = taken.unwrap_or_default();
+            Rebalance::Assigned(partitions).answer(&*self.consumer);
+        }
+        while let Ok(change) = self.rebalances.try_recv() {
+            change.answer(&*self.consumer);
+        }
+    }
+
+    /// Commits what gets finished until `ended`.
+    async fn commit_until<T>(&mut self, ended: impl Future<Output = T>) -> T {
+        let mut ended = pin!(ended);
+        let mut commits = interval(COMMIT_EVERY);
+        commits.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ended = &mut ended => return ended,
+                _ = commits.tick() => self.commit(),
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the function gets, and what an operator sees.
 
+use nix::sys::signal::Signal;
 use rdkafka::message::{Header, OwnedHeaders};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -78,28 +79,49 @@ async fn batch_never_makes_an_event_above_six_mib() {
 }
 
 #[tokio::test]
-async fn source_that_starts_with_the_latest_record_leaves_out_earlier_ones() {
-    let (puppeteer, topic) = (Puppeteer::new().await, Topic::new(1).await);
+async fn source_that_starts_with_the_latest_record_leaves_out_only_earlier_ones() {
+    let (puppeteer, topic) = (Puppeteer::new().await, Topic::new(2).await);
     topic.send(0, None, b"early").await;
-    let runtime = start(&puppeteer, &topic, "start = 'latest'\nwindow_ms = 0").await;
-    eventually(async || {
-        let partitions = source(&runtime).await["partitions"].take();
-        (partitions[0]["state"] == "waiting" && partitions[0]["end"] == 1).then_some(())
-    })
-    .await;
-    // Until the first fetch nothing tells that it knows its place.
-    let invocation = soon(async {
-        loop {
-            let offset = topic.send(0, None, b"late").await;
-            let next = tokio::time::timeout(std::time::Duration::from_secs(1), puppeteer.next());
-            if let Ok(invocation) = next.await {
-                assert!(offset > 0);
-                return invocation;
-            }
-        }
-    })
-    .await;
-    assert!(!offsets(&invocation).contains(&0));
+    let members = "start = 'latest'\nwindow_ms = 0";
+    let runtime = start(&puppeteer, &topic, members).await;
+    // It knows its place before any record comes, and after a restart, too.
+    topic.await_committed(0, 1).await;
+    topic.await_committed(1, 0).await;
+    stop(runtime).await;
+    topic.send(0, None, b"late").await;
+    topic.send(1, None, b"late").await;
+    let _runtime = start(&puppeteer, &topic, members).await;
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let invocation = puppeteer.next().await;
+        let partition = records(&invocation)[0]["partition"].as_i64().unwrap();
+        seen.push((partition, offsets(&invocation)));
+        invocation.answer("null").await;
+    }
+    seen.sort();
+    assert_eq!(seen, [(0, vec![1]), (1, vec![0])]);
+    topic.await_committed(0, 2).await;
+}
+
+#[tokio::test]
+async fn source_whose_next_record_is_gone_goes_on_with_the_first_there_is() {
+    let (puppeteer, topic) = (Puppeteer::new().await, Topic::new(1).await);
+    let members = "start = 'latest'\nwindow_ms = 0";
+    let runtime = start(&puppeteer, &topic, members).await;
+    topic.await_committed(0, 0).await;
+    stop(runtime).await;
+    topic.send_many(0, 3).await;
+    topic.delete_before(0, 2).await;
+    let _runtime = start(&puppeteer, &topic, members).await;
+    let invocation = puppeteer.next().await;
+    assert_eq!(offsets(&invocation), [2]);
+    invocation.answer("null").await;
+    topic.await_committed(0, 3).await;
+}
+
+async fn stop(mut runtime: Runtime) {
+    runtime.signal(Signal::SIGTERM);
+    soon(runtime.process.wait()).await.unwrap();
 }
 
 #[tokio::test]

@@ -96,6 +96,17 @@ impl Topic {
         assert!(altered.iter().all(Result::is_ok), "{altered:?}");
     }
 
+    /// Deletes the records of a partition before this offset.
+    pub(super) async fn delete_before(&self, partition: i32, offset: i64) {
+        let mut places = TopicPartitionList::new();
+        places
+            .add_partition_offset(&self.name, partition, Offset::Offset(offset))
+            .unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let deleted = admin().delete_records(&places, &options).await.unwrap();
+        assert!(deleted.elements().iter().all(|it| it.error().is_ok()));
+    }
+
     /// Sends a record; its offset.
     pub(super) async fn send(&self, partition: i32, key: Option<&[u8]>, value: &[u8]) -> i64 {
         self.send_with(partition, key, Some(value), OwnedHeaders::new())
