@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::collect::{Collector, Terms};
 use super::commit::{COMMITTED_WITHIN, Place, commit, commit_now, finished};
-use super::consumer::{Context, Reader, Rebalance, client_config, member_config, reader_config};
+use super::consumer::{Context, Rebalance, client_config, member_config};
 use super::event::{EVENT_BYTES_MAX, Shape};
 use super::letters::{ACKNOWLEDGED_WITHIN, DeadLetters};
-use super::parked::{Follower, follow};
-use super::prepare::{self, Partitions};
+use super::parked::{Follower, follow_letters};
+use super::prepare;
 use super::progress::Rules;
 use super::worker::{Shared, Worker};
 use super::{Source, lag, start};
@@ -354,42 +354,6 @@ fn terms(source: &Source, partitions: usize) -> Terms {
         window: source.config.window,
         filter: source.config.filter.clone(),
     }
-}
-
-/// Reads the dead letters of each topic, if keys are parked.
-fn follow_letters(
-    source: &Source,
-    topics: &Partitions,
-    letter_topics: &Partitions,
-) -> anyhow::Result<(BTreeMap<String, Follower>, JoinSet<()>)> {
-    let mut readers = JoinSet::new();
-    let mut followers = BTreeMap::new();
-    let config = &source.config;
-    let Some(letters) = config.on_failure.as_ref().filter(|_| config.park_key) else {
-        return Ok((followers, readers));
-    };
-    let mut by_letters = BTreeMap::new();
-    for (name, partitions) in letter_topics {
-        let settings = reader_config(config, &source.client());
-        let consumer = StreamConsumer::from_config_and_context(&settings, Reader)?;
-        let (follower, asked) = Follower::new();
-        let (group, keys) = (config.group.clone(), Arc::clone(&follower.keys));
-        readers.spawn(follow(
-            consumer,
-            name.clone(),
-            *partitions,
-            group,
-            keys,
-            asked,
-        ));
-        by_letters.insert(name.clone(), follower);
-    }
-    for topic in topics.keys() {
-        if let Some(follower) = by_letters.get(&letters.of(topic)) {
-            followers.insert(topic.clone(), follower.clone());
-        }
-    }
-    Ok((followers, readers))
 }
 
 /// How long a batch in flight is waited for.

@@ -4,21 +4,25 @@
 //! `kafka_dlt-parked`; a message with the header `kafka_dlt-unparked` ends that. Who reads the topic
 //! from its beginning knows every parked key, so a restart or another member of the group does.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
-use super::consumer::Reader;
+use super::Source;
+use super::consumer::{Reader, reader_config};
 use super::headers::headers;
 use super::letters::{GROUP, ORIGINAL_TOPIC, PARKED, UNPARKED};
+use super::prepare::Partitions;
 use crate::function::locked;
 
 /// Most keys that are parked in one dead-letter topic. Above it nothing is given up any more, as the
@@ -145,9 +149,49 @@ impl Follower {
     }
 }
 
+/// Reads the dead letters of each topic, if keys are parked; topic → who knows them, and the readers,
+/// which end when dropped.
+///
+/// # Errors
+/// If no reader can be made.
+pub(super) fn follow_letters(
+    source: &Source,
+    topics: &Partitions,
+    letter_topics: &Partitions,
+) -> anyhow::Result<(BTreeMap<String, Follower>, JoinSet<()>)> {
+    let mut readers = JoinSet::new();
+    let mut followers = BTreeMap::new();
+    let config = &source.config;
+    let Some(letters) = config.on_failure.as_ref().filter(|_| config.park_key) else {
+        return Ok((followers, readers));
+    };
+    let mut by_letters = BTreeMap::new();
+    for (name, partitions) in letter_topics {
+        let settings = reader_config(config, &source.client());
+        let consumer = StreamConsumer::from_config_and_context(&settings, Reader)?;
+        let (follower, asked) = Follower::new();
+        let (group, keys) = (config.group.clone(), Arc::clone(&follower.keys));
+        readers.spawn(follow(
+            consumer,
+            name.clone(),
+            *partitions,
+            group,
+            keys,
+            asked,
+        ));
+        by_letters.insert(name.clone(), follower);
+    }
+    for topic in topics.keys() {
+        if let Some(follower) = by_letters.get(&letters.of(topic)) {
+            followers.insert(topic.clone(), follower.clone());
+        }
+    }
+    Ok((followers, readers))
+}
+
 /// Reads the `partitions` of the dead-letter topic `topic` into `keys`, and tells those who ask when
 /// everything is read that was there when they asked. Ends when nobody can ask any more.
-pub(super) async fn follow(
+async fn follow(
     consumer: StreamConsumer<Reader>,
     topic: String,
     partitions: i32,
