@@ -1,7 +1,7 @@
 //! What only containers have. An engine must be there, as `tests/docker` sees to.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,11 +13,14 @@ use crate::harness::{Driver, Puppeteer, Runtime, eventually, example, is_alive, 
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
+async fn run(arguments: &[&str]) -> Output {
+    let output = Command::new("docker").args(arguments).output();
+    soon(output).await.unwrap()
+}
+
 /// Runs the Docker client; what it prints.
 async fn docker(arguments: &[&str]) -> String {
-    let output = soon(Command::new("docker").args(arguments).output())
-        .await
-        .unwrap();
+    let output = run(arguments).await;
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "docker {arguments:?}: {error}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -85,13 +88,16 @@ async fn missing_image_is_named_and_looked_for_again() {
     }
 }
 
-/// The ids of the images that a function's containers are made of.
-async fn images(function: &str) -> String {
+/// The ids of the images that a function's containers are made of; `None` if there are no containers,
+/// or one ends meanwhile.
+async fn images(function: &str) -> Option<String> {
     let filter = format!("label=local-lambda.function={function}");
     let ids = docker(&["ps", "--quiet", "--filter", &filter]).await;
     let mut inspect = vec!["inspect", "--format", "{{.Image}}"];
     inspect.extend(ids.lines());
-    docker(&inspect).await
+    let images = run(&inspect).await;
+    let text = String::from_utf8(images.stdout).unwrap();
+    images.status.success().then(|| text.trim().to_owned())
 }
 
 #[tokio::test]
@@ -109,11 +115,11 @@ async fn version_keeps_its_image_whatever_its_tag_leads_to() {
     kill(Pid::from_raw(pids[0]), Signal::SIGKILL).unwrap();
     eventually(async || (runtime.pids("changing").await != pids).then_some(())).await;
     runtime.ready().await;
-    assert_eq!(images("changing").await, old);
+    eventually(async || (images("changing").await? == old).then_some(())).await;
     for (order, image) in [("rollout", &new), ("rollback", &old)] {
         let (done, text) = runtime.order(&[order, "changing"]).await;
         assert!(done, "{text}");
-        eventually(async || (images("changing").await == *image).then_some(())).await;
+        eventually(async || (images("changing").await? == *image).then_some(())).await;
     }
 }
 
