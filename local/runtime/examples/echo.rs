@@ -1,9 +1,9 @@
 //! A function for the runtime's tests: answers with the request's body, or describes the request.
 
-use std::time::Duration;
-
 use lambda_http::{Body, Error, Request, RequestExt, Response, run_concurrent, service_fn};
 use serde_json::{Map, Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
@@ -20,8 +20,10 @@ async fn main() -> Result<(), Error> {
     if std::env::var_os("NEVER_READY").is_some() {
         std::future::pending::<()>().await;
     }
-    if let Ok(milliseconds) = std::env::var("SLOW_START_MS") {
-        tokio::time::sleep(Duration::from_millis(milliseconds.parse()?)).await;
+    if let Ok(address) = std::env::var("START_AFTER") {
+        // Until the test ends the connection.
+        let mut gate = TcpStream::connect(address).await?;
+        gate.read_to_end(&mut Vec::new()).await?;
     }
     println!("{{\"level\":\"INFO\",\"message\":\"started\"}}");
     run_concurrent(service_fn(echo)).await

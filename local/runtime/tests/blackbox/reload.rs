@@ -1,6 +1,7 @@
 use nix::sys::signal::Signal;
+use tokio::net::TcpListener;
 
-use crate::harness::{Load, Puppeteer, Runtime, eventually, is_alive};
+use crate::harness::{Load, Puppeteer, Runtime, eventually, is_alive, soon};
 
 const ONE: &str = "[functions.one]\ncommand = [ECHO]\nconcurrency = 4\nroutes = ['POST /one']\n";
 
@@ -119,15 +120,17 @@ async fn source_that_changes_goes_on_as_it_then_is() {
 #[tokio::test]
 async fn change_whose_client_leaves_is_made_to_its_end() {
     let mut runtime = Runtime::start(ONE).await;
-    let slow = format!("{ONE}environment = {{ SLOW_START_MS = '500' }}\n");
-    runtime.write(&slow);
+    let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = gate.local_addr().unwrap();
+    runtime.write(&format!(
+        "{ONE}environment = {{ START_AFTER = '{address}' }}\n"
+    ));
     let url = format!("http://{}/reload", runtime.admin);
-    let client = runtime.client.post(url);
-    let gone = client
-        .timeout(std::time::Duration::from_millis(50))
-        .send()
-        .await;
-    assert!(gone.unwrap_err().is_timeout());
+    let client = tokio::spawn(runtime.client.post(url).send());
+    let (starting, _) = soon(gate.accept()).await.unwrap();
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled());
+    drop(starting);
     let read = |line: &serde_json::Value| line["message"] == "the manifest was read again";
     runtime.await_line(read).await;
     eventually(async || {
