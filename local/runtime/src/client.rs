@@ -92,10 +92,8 @@ pub(crate) async fn scale(
 /// # Errors
 /// If no runtime answers at `admin`.
 pub(crate) async fn sources(admin: SocketAddr) -> anyhow::Result<String> {
-    let response = reqwest::get(format!("http://{admin}/sources"))
-        .await
-        .with_context(|| format!("no runtime answers at {admin}"))?;
-    let sources: Vec<SourceView> = response.error_for_status()?.json().await?;
+    let url = format!("http://{admin}/sources");
+    let sources: Vec<SourceView> = answer(admin, reqwest::Client::new().get(url)).await?;
     let mut table = source_row([
         "FUNCTION",
         "KIND",

@@ -118,10 +118,7 @@ async fn run_continuous(
         let id = event.id;
         status.set(State::Running);
         let version = function.function();
-        let outcome = match version.invoke(event).await {
-            Ok(answer) => answer.whole().await,
-            Err(failure) => Err(failure),
-        };
+        let outcome = async { version.invoke(event).await?.whole().await }.await;
         let error = outcome.as_ref().err().map(|it| reason(it, id));
         let pause = match Verdict::of(outcome) {
             Verdict::Worked => {

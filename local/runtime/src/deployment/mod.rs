@@ -95,26 +95,21 @@ impl Deployment {
         Arc::clone(&self.state().current)
     }
 
-    /// Calls the function; if it answers, the sources that listen to it are woken.
-    pub(crate) async fn invoke(&self, call: Call) -> Outcome {
-        let outcome = self.function().invoke(call).await;
+    /// Calls a version of the function; if it answers, the sources that listen to it are woken.
+    pub(crate) async fn invoke(&self, version: &Arc<Function>, call: Call) -> Outcome {
+        let outcome = version.invoke(call).await;
         if outcome.is_ok() {
-            self.answered();
+            for listener in &self.state().listeners {
+                // A wake nobody waits for yet is kept, and many are one.
+                listener.notify_one();
+            }
         }
         outcome
     }
 
-    /// As [`Deployment::invoke`], for all of the answer, even if it comes as a stream.
+    /// Calls the function, for all of the answer, even if it comes as a stream.
     pub(crate) async fn invoke_whole(&self, call: Call) -> Result<Bytes, Failure> {
-        self.invoke(call).await?.whole().await
-    }
-
-    /// The function has answered a request, an invocation or a schedule: wakes who listens to it.
-    pub(crate) fn answered(&self) {
-        for listener in &self.state().listeners {
-            // A wake nobody waits for yet is kept, and many are one.
-            listener.notify_one();
-        }
+        self.invoke(&self.function(), call).await?.whole().await
     }
 
     /// The next version, which runs `program`.

@@ -158,8 +158,8 @@ async fn answer(
     call: Call,
     version: http::Version,
 ) -> Result<Reply, Refusal> {
-    let answer = function.invoke(call).await.map_err(Refusal::Failure)?;
-    deployment.answered();
+    let outcome = deployment.invoke(function, call).await;
+    let answer = outcome.map_err(Refusal::Failure)?;
     let reply = whole_for(version, response_of(function, answer).await).await;
     if reply.as_ref().is_ok_and(|it| it.status().is_server_error()) {
         function.tally.was_bad();

@@ -89,10 +89,7 @@ impl InvokeApi {
                 Err(refusal) => Err(Exception::not_accepted(&refusal)),
             },
             Kind::RequestResponse if invoked.streamed => {
-                let answer = version.invoke(call).await;
-                if answer.is_ok() {
-                    function.answered();
-                }
+                let answer = function.invoke(&version, call).await;
                 if let Some(exception) = answer.as_ref().err().and_then(Exception::of) {
                     return Err(exception);
                 }
@@ -122,13 +119,7 @@ async fn invoke(
     call: Call,
 ) -> Result<Reply, Exception> {
     let id = call.id;
-    let outcome = match version.invoke(call).await {
-        Ok(answer) => {
-            deployment.answered();
-            answer.whole().await
-        }
-        Err(failure) => Err(failure),
-    };
+    let outcome = async { deployment.invoke(version, call).await?.whole().await }.await;
     outcome.map(executed).or_else(|failure| {
         let exception = Exception::of(&failure);
         exception.map_or_else(|| Ok(function_error(&failure, id)), Err)

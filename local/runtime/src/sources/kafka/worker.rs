@@ -150,10 +150,7 @@ impl Worker {
         }
         let call = call(batch.event(sent));
         let id = call.id;
-        let outcome = match shared.deployment.invoke(call).await {
-            Ok(answer) => answer.whole().await,
-            Err(failure) => Err(failure),
-        };
+        let outcome = shared.deployment.invoke_whole(call).await;
         drop(slot);
         let partition = format!("{}-{}", self.topic, self.partition);
         let (verdict, reason) = verdict(&outcome, id, shared.partial_failures, &partition);
