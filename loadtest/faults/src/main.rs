@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand};
 use faults::{
     history::Outcome,
-    plan::{DECK, Plan, Size},
+    plan::{DECK, Kind, Plan, Size},
     run::{self, Verdict},
 };
 use serde_json::json;
@@ -27,6 +27,7 @@ const SHORT_FAULTS_MIN: usize = 60;
 const SHORT_SIZE: SizeArguments = SizeArguments {
     operations: 10_200,
     faults: DECK.len(),
+    only: None,
 };
 /// Violations shown of a failed seed.
 const SHOWN_MAX: usize = 5;
@@ -84,11 +85,18 @@ struct SizeArguments {
     /// Faults
     #[arg(long, default_value_t = DECK.len())]
     faults: usize,
+    /// Every fault is this one, as in `fillDisk` or `kill:mariadb`
+    #[arg(long, value_parser = parse_card)]
+    only: Option<Kind>,
 }
 
 impl From<SizeArguments> for Size {
-    fn from(SizeArguments { operations, faults }: SizeArguments) -> Self {
-        Self { operations, faults }
+    fn from(size: SizeArguments) -> Self {
+        Self {
+            operations: size.operations,
+            faults: size.faults,
+            only: size.only,
+        }
     }
 }
 
@@ -97,6 +105,7 @@ impl Default for SizeArguments {
         Self {
             operations: 10_000,
             faults: DECK.len(),
+            only: None,
         }
     }
 }
@@ -255,4 +264,12 @@ fn show(verdict: &Verdict) {
 fn parse_seeds(text: &str) -> anyhow::Result<RangeInclusive<u64>> {
     let (first, last) = text.split_once("..").context("write it as FIRST..LAST")?;
     Ok(first.parse()?..=last.parse()?)
+}
+
+fn parse_card(name: &str) -> anyhow::Result<Kind> {
+    let card = DECK.into_iter().find(|card| card.name() == name);
+    card.with_context(|| {
+        let names: BTreeSet<String> = DECK.into_iter().map(Kind::name).collect();
+        format!("the deck has {}", Vec::from_iter(names).join(", "))
+    })
 }

@@ -29,6 +29,8 @@ pub struct Size {
     pub operations: usize,
     /// Faults.
     pub faults: usize,
+    /// The card of the deck that every fault is, instead of the whole deck.
+    pub only: Option<Kind>,
 }
 
 /// The schedule of one seed; times are milliseconds since the run began.
@@ -52,9 +54,10 @@ impl Plan {
     pub fn new(seed: u64, size: Size) -> Self {
         let mut rng = Rng::with_seed(seed);
         let slots = u64::try_from(size.faults).unwrap_or(u64::MAX);
-        let faults_ms = slots.saturating_mul(PER_FAULT_MS);
-        let ends_ms = QUIET_MS.saturating_add(faults_ms).saturating_add(CALM_MS);
-        let faults = fault::schedule(&mut rng.fork(), size.faults, QUIET_MS, PER_FAULT_MS);
+        let faults_ms = QUIET_MS.saturating_add(slots.saturating_mul(PER_FAULT_MS));
+        let faults = fault::schedule(&mut rng.fork(), size, QUIET_MS, PER_FAULT_MS);
+        let last_ms = faults.last().map_or(0, |fault| fault.at_ms);
+        let ends_ms = faults_ms.max(last_ms).saturating_add(CALM_MS);
         let operations = life::schedule(&mut rng, size.operations, ends_ms);
         Self {
             seed,

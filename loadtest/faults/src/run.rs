@@ -81,8 +81,15 @@ pub async fn run(seed: u64, size: Size) -> anyhow::Result<Verdict> {
 /// The command that runs a seed again.
 #[must_use]
 pub fn command(seed: u64, size: Size) -> String {
-    let Size { operations, faults } = size;
-    format!("loadtest/faults/run run --seed {seed} --operations {operations} --faults {faults}")
+    let Size {
+        operations,
+        faults,
+        only,
+    } = size;
+    let only = only.map_or_else(String::new, |card| format!(" --only {}", card.name()));
+    format!(
+        "loadtest/faults/run run --seed {seed} --operations {operations} --faults {faults}{only}"
+    )
 }
 
 async fn on(site: &Site, plan: Plan, folder: PathBuf) -> anyhow::Result<Verdict> {

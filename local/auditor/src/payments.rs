@@ -28,7 +28,7 @@ pub(crate) async fn check(snapshot: &mut Snapshot, books: &Books) -> anyhow::Res
     loop {
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT payment_id, merchant_id, order_id, status, amount, currency, captured_amount, \
-                    refunded_amount, captured_seq, version \
+                    refunded_amount, NULLIF(captured_seq, 0) AS captured_seq, version \
                FROM payment WHERE payment_id > ? ORDER BY payment_id LIMIT ?",
         )
         .bind(after)

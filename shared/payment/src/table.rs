@@ -12,6 +12,10 @@ const COLUMNS: &str = "payment_id, merchant_id, order_id, status, amount, curren
      captured_amount, refunded_amount, captured_seq, description, customer, metadata, version, \
      created_at, updated_at, expires_at";
 
+/// `captured_seq` of a payment that is not captured; changes are numbered from 1. A NULL would make
+/// the row longer when it becomes a value.
+const NOT_CAPTURED: u32 = 0;
+
 /// Which payments a list shows; `None` leaves a condition out.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -52,7 +56,7 @@ pub async fn insert(tx: &mut MySqlConnection, payments: &[&Payment]) -> sqlx::Re
                 .push_bind(payment.amount.currency().code())
                 .push_bind(payment.captured.minor())
                 .push_bind(payment.refunded.minor())
-                .push_bind(payment.captured_seq)
+                .push_bind(payment.captured_seq.unwrap_or(NOT_CAPTURED))
                 .push_bind(payment.details.description.as_deref())
                 .push_bind(customer)
                 .push_bind(metadata)
@@ -110,7 +114,7 @@ pub async fn update(tx: &mut MySqlConnection, changed: &[(&Payment, u32)]) -> sq
             .push_unseparated(" AS captured_amount, ")
             .push_bind_unseparated(payment.refunded.minor())
             .push_unseparated(" AS refunded_amount, ")
-            .push_bind_unseparated(payment.captured_seq)
+            .push_bind_unseparated(payment.captured_seq.unwrap_or(NOT_CAPTURED))
             .push_unseparated(" AS captured_seq, ")
             .push_bind_unseparated(payment.version)
             .push_unseparated(" AS version, ")
@@ -242,7 +246,7 @@ struct Row {
     currency: String,
     captured_amount: u64,
     refunded_amount: u64,
-    captured_seq: Option<u32>,
+    captured_seq: u32,
     description: Option<String>,
     customer: Option<String>,
     metadata: Option<String>,
@@ -266,7 +270,7 @@ impl TryFrom<Row> for Payment {
             amount: money(row.amount)?,
             captured: money(row.captured_amount)?,
             refunded: money(row.refunded_amount)?,
-            captured_seq: row.captured_seq,
+            captured_seq: (row.captured_seq != NOT_CAPTURED).then_some(row.captured_seq),
             details: Details {
                 description: row.description,
                 customer: from_json(row.customer.as_deref())?,

@@ -105,6 +105,7 @@ impl Facts {
                     Size {
                         operations: 0,
                         faults: 0,
+                        only: None,
                     },
                 )
             },

@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use stack::Component;
+
+use super::Size;
 
 /// The functions that faults meet.
 pub const FUNCTIONS: [&str; 7] = [
@@ -129,14 +132,18 @@ pub const DECK: [Kind; 32] = [
     Kind::StallDiskAndKill,
 ];
 
-/// `count` faults in slots of `slot_ms`, the first at `begins_ms`. Two that meet the same part never
+/// Faults in slots of `slot_ms`, the first at `begins_ms`. Two that meet the same part never
 /// overlap, so that each can be undone by itself.
-pub(super) fn schedule(rng: &mut Rng, count: usize, begins_ms: u64, slot_ms: u64) -> Vec<Fault> {
+pub(super) fn schedule(rng: &mut Rng, size: Size, begins_ms: u64, slot_ms: u64) -> Vec<Fault> {
+    let deck = match size.only {
+        Some(card) => vec![card],
+        None => DECK.to_vec(),
+    };
     let mut left: Vec<Kind> = Vec::new();
-    let mut faults: Vec<Fault> = Vec::with_capacity(count);
-    for number in 0..u32::try_from(count).unwrap_or(u32::MAX) {
+    let mut faults: Vec<Fault> = Vec::with_capacity(size.faults);
+    for number in 0..u32::try_from(size.faults).unwrap_or(u32::MAX) {
         if left.is_empty() {
-            left = DECK.to_vec();
+            left.clone_from(&deck);
             rng.shuffle(&mut left);
         }
         let slot = begins_ms + u64::from(number) * slot_ms + rng.u64(..slot_ms / 2);
@@ -206,6 +213,21 @@ impl Part {
 }
 
 impl Kind {
+    /// What `--only` calls it: `fillDisk`, `kill:mariadb`.
+    #[must_use]
+    pub fn name(self) -> String {
+        let Value::Object(members) = json!(self) else {
+            return json!(self).as_str().unwrap_or_default().to_owned();
+        };
+        let texts = members
+            .iter()
+            .map(|(kind, of)| match of.as_str().or(of[0].as_str()) {
+                Some(part) => format!("{kind}:{part}"),
+                None => kind.clone(),
+            });
+        texts.collect()
+    }
+
     fn parts(self) -> Vec<Part> {
         match self {
             Self::KillFunction(name) | Self::PauseFunction(name) if name.is_empty() => {

@@ -1,10 +1,13 @@
 use std::collections::HashMap;
 
+use stack::Component;
+
 use super::*;
 
 const SIZE: Size = Size {
     operations: 10_000,
     faults: DECK.len(),
+    only: None,
 };
 
 #[test]
@@ -30,6 +33,29 @@ fn a_whole_deck_holds_every_fault_once() {
                 plan.faults.iter().filter(same).count(),
                 cards.count(),
                 "{card:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_card_has_a_name_and_a_plan_can_be_of_one_card_alone() {
+    for (name, card) in [
+        ("fillDisk", Kind::FillDisk),
+        ("kill:mariadb", Kind::Kill(Component::Mariadb)),
+        ("slow:database", Kind::Slow(Link::Database, 0)),
+        ("commit:loseAnswer", Kind::Commit(Commit::LoseAnswer, 0)),
+    ] {
+        assert_eq!(card.name(), name);
+        let only = Some(card);
+        let plan = Plan::new(1, Size { only, ..SIZE });
+        assert_eq!(plan.faults.len(), SIZE.faults);
+        for fault in &plan.faults {
+            let kind = std::mem::discriminant(&fault.kind);
+            assert_eq!(kind, std::mem::discriminant(&card), "{name}");
+            assert!(
+                fault.at_ms + fault.lasts_ms < plan.ends_ms - WINDOW_MS,
+                "{name}"
             );
         }
     }
@@ -106,6 +132,7 @@ fn a_written_plan_is_a_head_and_a_line_for_each() {
         Size {
             operations: 100,
             faults: 5,
+            only: None,
         },
     );
     let mut written = Vec::new();
