@@ -43,7 +43,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::driver::{Kind, exec_child};
+use crate::driver::{Become, Kind, exec_child};
 use crate::invoke_api::Access;
 use crate::logs::{LogSink, LogWriter};
 use crate::manifest::{Manifest, SCHEMA};
@@ -154,17 +154,7 @@ enum Command {
     ReapContainers { owner: String },
     /// Becomes COMMAND, bound to the life of the process PARENT
     #[command(hide = true)]
-    ExecChild {
-        parent: u32,
-        /// Control groups to join
-        #[arg(long)]
-        cgroup: Vec<PathBuf>,
-        /// The file of COMMAND's program
-        #[arg(long)]
-        program: Option<PathBuf>,
-        #[arg(last = true, required = true)]
-        command: Vec<String>,
-    },
+    ExecChild(Become),
 }
 
 #[derive(Args)]
@@ -268,12 +258,7 @@ enum SourcesCommand {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         // Before any thread is started: this process is about to become another program.
-        Command::ExecChild {
-            parent,
-            cgroup,
-            program,
-            command,
-        } => exec_child(parent, &cgroup, program.as_deref(), &command).map(|never| match never {}),
+        Command::ExecChild(child) => exec_child(&child).map(|never| match never {}),
         other => run(other),
     };
     match done {
@@ -368,7 +353,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             print(&invoked.answer)
         }
         Command::ReapContainers { owner } => driver::reap(&owner).await,
-        Command::ExecChild { .. } => Ok(()),
+        Command::ExecChild(_) => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ mod docker;
 mod environment;
 mod owner;
 mod process;
+mod rights;
 mod secrets;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::docker::reap;
 use self::docker::{Container, Engine};
-pub(crate) use self::process::exec_child;
+pub(crate) use self::process::{Become, exec_child};
 use self::process::{Process, Processes};
 use crate::call::Failure;
 use crate::dispatch::{InstanceId, Phase};
@@ -112,32 +113,38 @@ impl Driver {
         })
     }
 
-    /// Whether functions say what this driver runs.
+    /// Whether functions say what this driver runs, and as whom it can.
     ///
     /// # Errors
     /// Names those that do not.
     pub(crate) fn check<'a>(
         &self,
-        functions: impl Iterator<Item = &'a FunctionConfig>,
+        functions: impl Iterator<Item = &'a FunctionConfig> + Clone,
     ) -> anyhow::Result<()> {
         let (member, lacks): (_, fn(&FunctionConfig) -> bool) = match self {
             Self::Process(_) => ("command", |function| function.command.is_empty()),
             Self::Docker(_) => ("image", |function| function.image.is_none()),
         };
-        let lacking = functions.filter(|function| lacks(function));
+        let lacking = functions.clone().filter(|function| lacks(function));
         let lacking: Vec<&str> = lacking.map(|function| function.name.as_str()).collect();
         ensure!(
             lacking.is_empty(),
             "no {member}, which this driver needs: {}",
             lacking.join(", ")
         );
+        if let Self::Process(_) = self {
+            for function in functions {
+                let user = function.user.as_ref().map(rights::ids).transpose();
+                user.with_context(|| format!("user of {}", function.name))?;
+            }
+        }
         Ok(())
     }
 
     /// Removes what is left when no instance runs any more.
     pub(crate) async fn finish(&self) {
         match self {
-            Self::Process(_) => {}
+            Self::Process(processes) => processes.finish(),
             Self::Docker(engine) => engine.finish().await,
         }
     }

@@ -1,16 +1,20 @@
 //! Instances as processes of this machine.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, getppid};
+use nix::unistd::{Gid, Pid, Uid, geteuid, getppid};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
@@ -19,9 +23,13 @@ use tokio::time::timeout;
 use super::Exit;
 use super::cgroup::{Cgroup, Cgroups};
 use super::environment::environment;
-use crate::function::Function;
+use super::owner::Owner;
+use super::rights;
+use super::secrets::Secrets;
+use crate::function::{Function, locked};
 use crate::instance::Instance;
 use crate::logs::{self, LogSink};
+use crate::manifest::FunctionConfig;
 
 /// Time for the last lines of an ended process, whose children may still hold the pipe.
 const LAST_LINES_WAIT: Duration = Duration::from_millis(200);
@@ -29,12 +37,17 @@ const LAST_LINES_WAIT: Duration = Duration::from_millis(200);
 /// The process driver.
 pub(crate) struct Processes {
     cgroups: Option<Cgroups>,
+    /// Where functions of another user have theirs, once there is one.
+    secrets: Mutex<Option<Secrets>>,
 }
 
 impl Processes {
     /// Processes without limits.
     pub(super) fn unlimited() -> Self {
-        Self { cgroups: None }
+        Self {
+            cgroups: None,
+            secrets: Mutex::default(),
+        }
     }
 
     /// Processes with limits of memory and of processes where control groups are writable, which
@@ -43,7 +56,10 @@ impl Processes {
         let cgroups = Cgroups::open()
             .inspect_err(|error| tracing::info!("memory_mb is not enforced: {error:#}"))
             .ok();
-        Self { cgroups }
+        Self {
+            cgroups,
+            secrets: Mutex::default(),
+        }
     }
 
     /// Whether the processes have limits.
@@ -67,7 +83,9 @@ impl Processes {
             .map(|cgroups| cgroups.create(&instance.name, config.memory_mb))
             .transpose()
             .context("cannot limit an instance's memory")?;
-        let child = command(function, instance, cgroup.as_ref())
+        let user = config.user.as_ref().map(rights::ids).transpose()?;
+        let child = command(function, instance, cgroup.as_ref(), user)
+            .envs(self.secrets(config, user)?)
             .spawn()
             .with_context(|| format!("cannot run {:?}", config.command))?;
         instance.set_pid(child.id().unwrap_or_default());
@@ -77,6 +95,40 @@ impl Processes {
             cgroup,
             lines: JoinSet::new(),
         })
+    }
+}
+
+impl Processes {
+    /// The variables that lead to a function's secrets: the files themselves, or copies if it is to
+    /// run as another user.
+    fn secrets(
+        &self,
+        config: &FunctionConfig,
+        user: Option<(Uid, Gid)>,
+    ) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+        let Some((uid, gid)) = user.filter(|(uid, _)| *uid != geteuid()) else {
+            return Ok(config.secrets.clone());
+        };
+        if config.secrets.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut secrets = locked(&self.secrets);
+        let secrets = match &mut *secrets {
+            Some(secrets) => secrets,
+            none => none.insert(Secrets::new(Owner::this()?)?),
+        };
+        let folder = secrets.provide(config, (uid.as_raw(), gid.as_raw()))?;
+        let names = config.secrets.keys();
+        Ok(names
+            .map(|name| (name.clone(), folder.join(name)))
+            .collect())
+    }
+
+    /// Removes what is left when no instance runs any more.
+    pub(super) fn finish(&self) {
+        if let Some(secrets) = locked(&self.secrets).take() {
+            secrets.remove();
+        }
     }
 }
 
@@ -156,7 +208,12 @@ fn describe(status: &io::Result<ExitStatus>) -> String {
 }
 
 /// This very program runs the function's command in place of itself: see [`exec_child`].
-fn command(function: &Function, instance: &Instance, cgroup: Option<&Cgroup>) -> Command {
+fn command(
+    function: &Function,
+    instance: &Instance,
+    cgroup: Option<&Cgroup>,
+    user: Option<(Uid, Gid)>,
+) -> Command {
     let config = &function.config;
     let mut command = Command::new("/proc/self/exe");
     command
@@ -168,13 +225,15 @@ fn command(function: &Function, instance: &Instance, cgroup: Option<&Cgroup>) ->
     if let Some(program) = &function.version.program {
         command.arg("--program").arg(program.path());
     }
-    let secrets = config.secrets.iter();
+    if let Some((uid, gid)) = user {
+        command.arg("--uid").arg(uid.to_string());
+        command.arg("--gid").arg(gid.to_string());
+    }
     command
         .arg("--")
         .args(&config.command)
         .env_clear()
         .envs(environment(config, instance))
-        .envs(secrets)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -183,37 +242,63 @@ fn command(function: &Function, instance: &Instance, cgroup: Option<&Cgroup>) ->
     command
 }
 
-/// Becomes `command`, of which the program is in `file` if that is given, when a byte comes on standard
-/// input: a member of the control groups at
-/// `cgroups`, bound to die with the process `parent`, and without a way to more rights.
+/// What a process of a function is to become.
+#[derive(clap::Args)]
+pub(crate) struct Become {
+    /// The runtime: the process ends with it
+    parent: u32,
+    /// Control groups to join
+    #[arg(long)]
+    cgroup: Vec<PathBuf>,
+    /// The file of COMMAND's program
+    #[arg(long)]
+    program: Option<PathBuf>,
+    /// The user to be
+    #[arg(long, requires = "gid")]
+    uid: Option<u32>,
+    #[arg(long, requires = "uid")]
+    gid: Option<u32>,
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Becomes another program when a byte comes on standard input: a member of its control groups, bound
+/// to die with the runtime, with the rights of its user and without a way to more.
 ///
 /// The kernel sends the signal when the thread that started this process ends, which is the
 /// runtime's only one.
 ///
 /// # Errors
-/// Returns only if the command cannot be run, or `parent` is gone already.
-pub(crate) fn exec_child(
-    parent: u32,
-    cgroups: &[PathBuf],
-    file: Option<&Path>,
-    command: &[String],
-) -> anyhow::Result<std::convert::Infallible> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("cannot set the death signal")?;
-    nix::sys::prctl::set_no_new_privs().context("cannot give up new privileges")?;
-    if u32::try_from(getppid().as_raw()) != Ok(parent) {
-        return Err(Errno::ESRCH).context("the runtime ended before its function began");
-    }
-    for folder in cgroups {
+/// Returns only if the command cannot be run, or the runtime is gone already.
+pub(crate) fn exec_child(this: &Become) -> anyhow::Result<Infallible> {
+    for folder in &this.cgroup {
         super::cgroup::join(folder).context("cannot join the control group")?;
     }
-    let (program, arguments) = command.split_first().context("no command")?;
+    // The user may have no way to it.
+    let program = this.program.as_ref().map(File::open).transpose();
+    let program = program.context("cannot open the program")?;
+    if let (Some(uid), Some(gid)) = (this.uid, this.gid) {
+        rights::become_user(uid, gid).context("cannot become the user")?;
+    }
+    // Forgotten when the user changes.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).context("cannot set the death signal")?;
+    nix::sys::prctl::set_no_new_privs().context("cannot give up new privileges")?;
+    if u32::try_from(getppid().as_raw()) != Ok(this.parent) {
+        return Err(Errno::ESRCH).context("the runtime ended before its function began");
+    }
+    rights::refuse_calls().context("cannot refuse system calls")?;
+    let (name, arguments) = this.command.split_first().context("no command")?;
     io::stdin()
         .read_exact(&mut [0])
         .context("not needed any more")?;
-    let error = std::process::Command::new(file.unwrap_or(Path::new(program)))
-        .arg0(program)
+    let path = match &program {
+        Some(program) => format!("/proc/self/fd/{}", program.as_raw_fd()),
+        None => name.clone(),
+    };
+    let error = std::process::Command::new(path)
+        .arg0(name)
         .args(arguments)
         .stdin(Stdio::null())
         .exec();
-    Err(error).with_context(|| format!("cannot run {program}"))
+    Err(error).with_context(|| format!("cannot run {name}"))
 }

@@ -1,4 +1,4 @@
-//! Secret files as containers see them: copies that their user may read, kept current.
+//! Secret files as functions of another user see them: copies that they may read, kept current.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nix::unistd::getuid;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::owner::Owner;
@@ -18,44 +19,35 @@ use crate::manifest::FunctionConfig;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Where a container has them.
-const INSIDE: &str = "/run/secrets";
 
 /// The copies of all functions: one folder each, with a file for each variable.
 ///
-/// A file itself could not be shown to a container: it has another owner, and a new file of the same
-/// name, which is how secrets are changed, would not be seen.
+/// A file itself could not be shown to them: it has another owner, and in a container a new file of
+/// the same name, which is how secrets are changed, would not be seen.
 pub(super) struct Secrets {
     folder: PathBuf,
-    user: (u32, u32),
-    copies: Mutex<BTreeMap<PathBuf, Copied>>,
+    copies: Arc<Mutex<BTreeMap<PathBuf, Copied>>>,
+    /// Ended when dropped.
+    _refreshing: JoinSet<()>,
 }
 
 /// What a copy is of.
 struct Copied {
     source: PathBuf,
+    /// User and group.
+    reader: (u32, u32),
     stamp: Stamp,
 }
 
 /// Tells a file from the one that was there before: inode, size, and time of the last change.
 type Stamp = (u64, u64, i64, i64);
 
-/// What a container gets.
-#[derive(Default)]
-pub(super) struct Provided {
-    /// Variables and paths.
-    pub(super) variables: Vec<(String, String)>,
-    /// The folder and where to mount it.
-    pub(super) bind: Option<String>,
-}
-
 impl Secrets {
-    /// A place for the copies of the runtime `owner`, which belong to `user`; those of runtimes that
-    /// are gone are removed.
+    /// A place for the copies of the runtime `owner`; those of runtimes that are gone are removed.
     ///
     /// # Errors
     /// If there is none.
-    pub(super) fn new(owner: Owner, user: (u32, u32)) -> anyhow::Result<Self> {
+    pub(super) fn new(owner: Owner) -> anyhow::Result<Self> {
         let base = base();
         let folder = base.join(owner.to_string());
         make(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -65,50 +57,55 @@ impl Secrets {
                 let _removed_by_another = fs::remove_dir_all(entry.path());
             }
         }
+        let copies = Arc::default();
+        let mut refreshing = JoinSet::new();
+        refreshing.spawn(keep_current(Arc::clone(&copies)));
         Ok(Self {
             folder,
-            user,
-            copies: Mutex::default(),
+            copies,
+            _refreshing: refreshing,
         })
     }
 
-    /// Copies the secrets of a function.
+    /// Copies the secrets of a function for user and group `reader`: the folder that has a file for
+    /// each variable.
     ///
     /// # Errors
     /// If one cannot be read, or its copy not written.
-    pub(super) fn provide(&self, config: &FunctionConfig) -> anyhow::Result<Provided> {
-        if config.secrets.is_empty() {
-            return Ok(Provided::default());
-        }
+    pub(super) fn provide(
+        &self,
+        config: &FunctionConfig,
+        reader: (u32, u32),
+    ) -> anyhow::Result<PathBuf> {
         let folder = self.folder.join(&config.name);
         make(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let mut variables = Vec::new();
         for (name, source) in &config.secrets {
-            let copied = copy(source, &folder.join(name), self.user)
+            let copied = copy(source, &folder.join(name), reader)
                 .with_context(|| format!("cannot copy the secret {name}"))?;
             locked(&self.copies).insert(folder.join(name), copied);
-            variables.push((name.clone(), format!("{INSIDE}/{name}")));
         }
-        Ok(Provided {
-            variables,
-            bind: Some(format!("{}:{INSIDE}:ro", folder.display())),
-        })
+        Ok(folder)
     }
 
-    /// Copies files again that have changed.
-    pub(super) async fn keep_current(self: Arc<Self>) {
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            looks.tick().await;
-            for (path, copied) in &mut *locked(&self.copies) {
-                // A file that is away for a moment keeps its copy.
-                let now = fs::metadata(&copied.source).map(|it| stamp(&it));
-                if now.is_ok_and(|now| now != copied.stamp) {
-                    match copy(&copied.source, path, self.user) {
-                        Ok(new) => *copied = new,
-                        Err(error) => tracing::warn!("cannot renew {}: {error}", path.display()),
-                    }
+    /// Removes all copies.
+    pub(super) fn remove(self) {
+        let _never_there = fs::remove_dir_all(self.folder);
+    }
+}
+
+/// Copies files again that have changed.
+async fn keep_current(copies: Arc<Mutex<BTreeMap<PathBuf, Copied>>>) {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        for (path, copied) in &mut *locked(&copies) {
+            // A file that is away for a moment keeps its copy.
+            let now = fs::metadata(&copied.source).map(|it| stamp(&it));
+            if now.is_ok_and(|now| now != copied.stamp) {
+                match copy(&copied.source, path, copied.reader) {
+                    Ok(new) => *copied = new,
+                    Err(error) => tracing::warn!("cannot renew {}: {error}", path.display()),
                 }
             }
         }
@@ -145,7 +142,7 @@ fn make(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o711))
 }
 
-fn copy(source: &Path, target: &Path, (user, group): (u32, u32)) -> io::Result<Copied> {
+fn copy(source: &Path, target: &Path, reader: (u32, u32)) -> io::Result<Copied> {
     let stamp = stamp(&fs::metadata(source)?);
     let content = fs::read(source)?;
     let new = target.with_extension("new");
@@ -157,10 +154,11 @@ fn copy(source: &Path, target: &Path, (user, group): (u32, u32)) -> io::Result<C
         .mode(0o400)
         .open(&new)?;
     file.write_all(&content)?;
-    chown(&new, Some(user), Some(group))?;
+    chown(&new, Some(reader.0), Some(reader.1))?;
     fs::rename(&new, target)?;
     Ok(Copied {
         source: source.to_owned(),
+        reader,
         stamp,
     })
 }

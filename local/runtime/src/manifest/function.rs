@@ -10,7 +10,7 @@ use super::asynchronous::Asynchronous;
 use super::kafka::KafkaSource;
 use super::members::{Faults, Members};
 use super::source::{Continuous, Schedule};
-use super::{Declaration, FunctionConfig, Priority, Route, Sources};
+use super::{Declaration, FunctionConfig, Priority, Route, Sources, User};
 
 /// Variables of the Lambda environment that a manifest may not set.
 const RESERVED: &[&str] = &[
@@ -61,6 +61,7 @@ pub(super) struct Settings {
     idle_s: Option<u64>,
     timeout_s: Option<u64>,
     memory_mb: Option<u32>,
+    user: Option<User>,
     queue_max: Option<usize>,
     queue_wait_ms: Option<u64>,
     queue_target_ms: Option<u64>,
@@ -84,6 +85,7 @@ impl Settings {
             idle_s: table.take_number("idle_s", 1..=IDLE_S_MAX, faults),
             timeout_s: table.take_number("timeout_s", 1..=TIMEOUT_S_MAX, faults),
             memory_mb: table.take_number("memory_mb", 1..=MEMORY_MB_MAX, faults),
+            user: table.take("user", faults),
             queue_max: table.take_number("queue_max", 0..=QUEUE_MAX_MAX, faults),
             queue_wait_ms: table.take_number("queue_wait_ms", 0..=QUEUE_WAIT_MS_MAX, faults),
             queue_target_ms: table.take_number("queue_target_ms", 0..=QUEUE_WAIT_MS_MAX, faults),
@@ -105,6 +107,7 @@ impl Settings {
             idle_s: self.idle_s.or(defaults.idle_s),
             timeout_s: self.timeout_s.or(defaults.timeout_s),
             memory_mb: self.memory_mb.or(defaults.memory_mb),
+            user: self.user.or_else(|| defaults.user.clone()),
             queue_max: self.queue_max.or(defaults.queue_max),
             queue_wait_ms: self.queue_wait_ms.or(defaults.queue_wait_ms),
             queue_target_ms: self.queue_target_ms.or(defaults.queue_target_ms),
@@ -174,6 +177,7 @@ fn configuration(
         reserved_concurrency: settings.reserved_concurrency,
         timeout: Duration::from_secs(settings.timeout_s.unwrap_or(DEFAULT_TIMEOUT_S)),
         memory_mb: settings.memory_mb.unwrap_or(DEFAULT_MEMORY_MB),
+        user: settings.user,
         environment: settings.environment,
         secrets: settings.secrets,
         queue_max: settings.queue_max.unwrap_or(DEFAULT_QUEUE_MAX),

@@ -14,6 +14,7 @@ mod schema;
 mod source;
 mod standalone;
 mod table;
+mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,6 +33,7 @@ pub(crate) use self::route::{BODY_BYTES_MAX, Route, RouteBounds};
 pub(crate) use self::schema::SCHEMA;
 pub(crate) use self::source::{Continuous, Schedule, Timing};
 pub(crate) use self::table::RouteTable;
+pub(crate) use self::user::User;
 
 /// The environment `${VAR}` is taken from: a lookup by name.
 pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -108,6 +110,8 @@ pub(crate) struct FunctionConfig {
     pub(crate) timeout: Duration,
     /// Memory promised to one instance, in MiB.
     pub(crate) memory_mb: u32,
+    /// Whose rights its processes have; absent means the runtime's own.
+    pub(crate) user: Option<User>,
     /// Variables of the manifest, expanded.
     pub(crate) environment: BTreeMap<String, String>,
     /// Variable → absolute path of a secret file.

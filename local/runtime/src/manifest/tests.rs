@@ -137,6 +137,38 @@ fn priority_and_bounds_of_the_queue_are_read_and_checked() {
 }
 
 #[test]
+fn user_is_a_name_or_two_numbers() {
+    let manifest = parse(
+        "[defaults]\nuser='nobody'\n[functions.a]\ncommand=['a']\n\
+         [functions.b]\ncommand=['b']\nuser='1000:100'\n",
+    )
+    .expect("valid");
+    let [a, b] = ["a", "b"].map(|name| manifest.functions[name].config.user.clone());
+    assert_eq!(a, Some(User::Named("nobody".to_owned())));
+    assert_eq!(
+        b,
+        Some(User::Numbered {
+            uid: 1000,
+            gid: 100
+        })
+    );
+    for user in [
+        "",
+        "1000",
+        "1000:",
+        ":1",
+        "1:2:3",
+        "a:b",
+        "-1:1",
+        "4294967296:1",
+    ] {
+        let found = faults(&format!("[functions.a]\ncommand=['a']\nuser='{user}'\n"));
+        assert_eq!(found.len(), 1, "{user}");
+        assert_eq!(found[0].0, 3, "{user}");
+    }
+}
+
+#[test]
 fn bad_templates_are_refused() {
     for route in [
         "GET",

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::harness::{Driver, Puppeteer, Runtime, eventually, example, is_alive, soon};
+use crate::harness::{Driver, Puppeteer, Runtime, eventually, example, is_alive, soon, status_of};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
@@ -24,12 +24,6 @@ async fn docker(arguments: &[&str]) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "docker {arguments:?}: {error}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn status_of(pid: i32, member: &str) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(member));
-    line.unwrap().trim().to_owned()
 }
 
 #[tokio::test]

@@ -383,6 +383,13 @@ impl Load {
     }
 }
 
+/// A member of what the kernel tells of a process, such as `Uid:`.
+pub(crate) fn status_of(pid: i32, member: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(member));
+    line.unwrap().trim().to_owned()
+}
+
 /// Whether a process is there; one that has ended but was not waited for is not.
 pub(crate) fn is_alive(pid: i32) -> bool {
     state(&format!("/proc/{pid}")).is_some_and(|state| state != 'Z')

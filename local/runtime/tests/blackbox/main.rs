@@ -19,6 +19,7 @@ mod kafka;
 mod lifecycle;
 mod overload;
 mod reload;
+mod rights;
 mod rollout;
 mod runtime_api;
 mod scaling;

@@ -19,7 +19,6 @@ use bollard::query_parameters::{
 use bollard::{ClientVersion, Docker};
 use futures_util::future::join_all;
 use nix::unistd::{getgid, getuid};
-use tokio::task::JoinSet;
 
 pub(super) use self::container::Container;
 use super::PIDS_MAX;
@@ -28,6 +27,7 @@ use super::owner::Owner;
 use super::secrets::{self, Secrets};
 use crate::function::{Function, locked};
 use crate::instance::Instance;
+use crate::manifest::FunctionConfig;
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
 /// Versions of the API tried, in this order: every engine since 2020 speaks one of them, and they do
@@ -42,6 +42,8 @@ const MEMORY_MB_MIN: u32 = 6;
 const MIB: i64 = 1024 * 1024;
 /// Whom instances run as if the runtime is root: nobody, whatever the image says. So does AWS.
 const NONROOT: (u32, u32) = (65532, 65532);
+/// Where a container has its secrets.
+const SECRETS: &str = "/run/secrets";
 /// Says which runtime a container belongs to.
 const RUNTIME: &str = "local-lambda.runtime";
 const FUNCTION: &str = "local-lambda.function";
@@ -51,12 +53,10 @@ const INSTANCE: &str = "local-lambda.instance";
 pub(crate) struct Engine {
     client: Docker,
     owner: Owner,
-    secrets: Arc<Secrets>,
+    secrets: Secrets,
     user: (u32, u32),
     /// Containers that could not be removed when they had ended.
     leftovers: Mutex<Vec<String>>,
-    /// Ended when dropped.
-    _refreshing: JoinSet<()>,
     /// Held open until this process ends, however it does.
     _lifeline: Option<ChildStdin>,
 }
@@ -102,16 +102,12 @@ impl Engine {
         } else {
             (getuid().as_raw(), getgid().as_raw())
         };
-        let secrets = Arc::new(Secrets::new(owner, user)?);
-        let mut refreshing = JoinSet::new();
-        refreshing.spawn(Arc::clone(&secrets).keep_current());
         Ok(Self {
             client,
             owner,
-            secrets,
+            secrets: Secrets::new(owner)?,
             user,
             leftovers: Mutex::default(),
-            _refreshing: refreshing,
             _lifeline: watch(owner).context("cannot start the reaper of containers")?,
         })
     }
@@ -155,9 +151,9 @@ impl Engine {
         let config = &function.config;
         // Once it is known what the tag leads to, that is the version's image.
         let image = function.version.image.get().or(config.image.as_ref());
-        let secrets = self.secrets.provide(config)?;
         let mut variables = environment(config, instance);
-        variables.extend(secrets.variables);
+        let secrets = config.secrets.keys();
+        variables.extend(secrets.map(|name| (name.clone(), format!("{SECRETS}/{name}"))));
         let labels = [
             (RUNTIME, self.owner.to_string()),
             (FUNCTION, config.name.clone()),
@@ -176,9 +172,18 @@ impl Engine {
             labels: Some(labels.map(|(name, value)| (name.to_owned(), value)).into()),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
-            host_config: Some(hardened(config.memory_mb, secrets.bind)),
+            host_config: Some(hardened(config.memory_mb, self.bind(config)?)),
             ..ContainerCreateBody::default()
         })
+    }
+
+    /// Where a function's secrets are and where its containers have them.
+    fn bind(&self, config: &FunctionConfig) -> anyhow::Result<Option<String>> {
+        if config.secrets.is_empty() {
+            return Ok(None);
+        }
+        let folder = self.secrets.provide(config, self.user)?;
+        Ok(Some(format!("{}:{SECRETS}:ro", folder.display())))
     }
 
     /// Ends a container that could not be removed while the engine was away.
