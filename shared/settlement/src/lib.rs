@@ -1,0 +1,12 @@
+//! What a merchant is paid, and when: fees, periods, business days and carried balances, as Korean
+//! acquirers settle. Rules only; they know no database.
+
+mod batch;
+mod calendar;
+mod cycle;
+mod fee;
+
+pub use batch::{Closing, Item, Totals, close};
+pub use calendar::{UnknownYear, YEARS, business_days_after, is_business_day};
+pub use cycle::{Cycle, Period};
+pub use fee::{Fee, FeeRate, RateError};
