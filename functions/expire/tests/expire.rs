@@ -51,16 +51,7 @@ async fn payment(bed: &Testbed, payment_id: &str) -> Value {
 
 /// Calls the function without waiting for its schedule, and gives its report.
 async fn invoke(bed: &Testbed) -> Value {
-    let invoke = bed.caller("ops").at(&std::env::var("INVOKE_URL").unwrap());
-    let reply = invoke
-        .post("/2015-03-31/functions/expire/invocations", &json!({}))
-        .await;
-    assert_eq!(reply.status, 200, "{:?}", reply.body);
-    assert!(
-        !reply.headers.contains_key("x-amz-function-error"),
-        "{reply:?}"
-    );
-    reply.json()
+    bed.invoke("expire", &json!({})).await
 }
 
 /// Makes a reply as old as `seconds` and gives it a fresh key, which Redis has no copy of.

@@ -4,18 +4,20 @@
 
 use std::env;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{migrate::Migrator, mysql::MySqlPoolOptions};
 
 static PAYMENT: Migrator = sqlx::migrate!("../../migrations/payment");
+static SETTLEMENT: Migrator = sqlx::migrate!("../../migrations/settlement");
 
 /// The newest migration of each database.
 #[derive(Serialize)]
 struct Migrated {
     payment: i64,
+    settlement: i64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -42,18 +44,26 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn migrate() -> anyhow::Result<Migrated> {
-    let options = db::url_from_file("DATABASE_URL_PAYMENT_MIGRATE_FILE")?;
-    let pool = MySqlPoolOptions::new()
-        .max_connections(1)
-        .connect_with(options)
-        .await;
-    let pool = pool.context("payment database")?;
-    PAYMENT.run(&pool).await.context("payment database")?;
-    let Some(newest) = PAYMENT.iter().last() else {
-        bail!("migrations/payment is empty")
-    };
-    tracing::info!(db.name = "payment", db.version = newest.version, "migrated");
     Ok(Migrated {
-        payment: newest.version,
+        payment: bring("payment", "DATABASE_URL_PAYMENT_MIGRATE_FILE", &PAYMENT).await?,
+        settlement: bring(
+            "settlement",
+            "DATABASE_URL_SETTLEMENT_MIGRATE_FILE",
+            &SETTLEMENT,
+        )
+        .await?,
     })
+}
+
+/// Runs what is missing in the database of `service`; the newest migration.
+async fn bring(service: &str, url: &'static str, migrator: &Migrator) -> anyhow::Result<i64> {
+    let options = db::url_from_file(url)?;
+    let pool = MySqlPoolOptions::new().max_connections(1);
+    let migrated = async { migrator.run(&pool.connect_with(options).await?).await };
+    let database = || format!("{service} database");
+    migrated.await.with_context(database)?;
+    let newest = migrator.iter().last();
+    let newest = newest.with_context(|| format!("migrations/{service} is empty"))?;
+    tracing::info!(db.name = service, db.version = newest.version, "migrated");
+    Ok(newest.version)
 }

@@ -130,7 +130,7 @@ mod tests {
             .chain(signing)
             .collect();
         let different: std::collections::BTreeSet<&&str> = all.iter().collect();
-        assert_eq!((all.len(), different.len()), (7, 7));
+        assert_eq!((all.len(), different.len()), (9, 9));
     }
 
     #[test]

@@ -128,6 +128,19 @@ impl Testbed {
         line.rsplit(' ').next()?.parse().ok()
     }
 
+    /// Invokes a function with an event; its answer.
+    pub async fn invoke(&self, function: &str, event: &Value) -> Value {
+        let url = variable("INVOKE_URL");
+        let url = format!("{url}/2015-03-31/functions/{function}/invocations");
+        let reply = self.http.post(url).json(event).send().await;
+        let reply = reply.expect("the runtime answers");
+        let failed = reply.headers().contains_key("x-amz-function-error");
+        let status = reply.status();
+        let answer = reply.json().await.expect("JSON");
+        assert!(status == 200 && !failed, "{status}: {answer}");
+        answer
+    }
+
     /// What the runtime's admin address lists at `path`.
     pub(crate) async fn admin(&self, path: &str) -> Value {
         let url = format!("{}/{path}", variable("ADMIN_URL"));
