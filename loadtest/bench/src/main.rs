@@ -61,13 +61,8 @@ enum Measured {
         #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u64).range(1..))]
         events: u64,
     },
-    /// The runtime against a plain server, in turn
-    Router {
-        #[command(flatten)]
-        connections: Connections,
-        #[command(flatten)]
-        rounds: Rounds,
-    },
+    /// The runtime with functions of its own: against other servers, in turn, and while it changes
+    Router(router::Size),
     /// Far more than can be served, what is served then, and what connections cost that only wait
     Overload(overload::Size),
     /// One authorize at a time against its transaction alone, in turn
@@ -161,13 +156,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             connections,
             events,
         } => relay::measure(&service()?, connections.connections, events, &journal).await,
-        Measured::Router {
-            connections,
-            rounds,
-        } => {
-            let time = Duration::from_secs(rounds.seconds);
-            router::measure(connections.connections, time, rounds.rounds, &journal).await
-        }
+        Measured::Router(size) => router::measure(&size, &journal).await,
         Measured::Overload(size) => overload::measure(&service()?, &size, &journal).await,
         Measured::Commit { rounds } => {
             let time = Duration::from_secs(rounds.seconds);

@@ -52,9 +52,8 @@ impl Processes {
 
     /// A process and its children, and this process as `client`.
     pub(crate) fn of_parent(name: &str, pid: u32, children: &str) -> anyhow::Result<Self> {
-        let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        let pids = listed.split_whitespace().filter_map(|pid| pid.parse().ok());
         let mut all = vec![client(), (name.to_owned(), pid)];
+        let pids = self::children(pid)?.into_iter();
         all.extend(pids.map(|pid| (children.to_owned(), pid)));
         Ok(Self(all))
     }
@@ -84,11 +83,31 @@ impl Processes {
     }
 }
 
+/// The processes that a process has started, by any of its threads, and that run.
+pub(crate) fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that has ended meanwhile has none.
+        let listed = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        all.extend(
+            listed
+                .split_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
+    }
+    Ok(all)
+}
+
 fn client() -> (String, u32) {
     (CLIENT.to_owned(), std::process::id())
 }
 
 impl Resident {
+    /// Of one process, in MiB.
+    pub(crate) fn of(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
     /// What the runtime and the functions have together, in MiB.
     pub(crate) fn serverless(&self) -> u64 {
         let of_others = |name: &str| {
@@ -109,6 +128,13 @@ impl Cpu {
         #[expect(clippy::cast_precision_loss, reason = "a figure")]
         let each = used.map(|(name, ms)| (name, ms as f64 / count.max(1) as f64));
         CpuOfEach(each.collect())
+    }
+}
+
+impl CpuOfEach {
+    /// Of one process, in milliseconds.
+    pub(crate) fn of(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or_default()
     }
 }
 

@@ -23,8 +23,17 @@ pub(crate) enum Work {
     Authorize,
     /// Authorize, capture, refund, one after the other.
     Life,
-    /// POST of a few bytes to `/`.
-    Echo,
+    /// One request, the same each time.
+    Post(&'static Post),
+}
+
+/// A request that needs no key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Post {
+    /// What it is called among the figures.
+    pub(crate) step: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) body: &'static str,
 }
 
 /// A connection and what came of its work.
@@ -46,9 +55,9 @@ impl Worker {
     /// Does it once. The first step counts from `due`, when it should have begun.
     pub(crate) async fn once(&mut self, work: Work, due: Instant) {
         match work {
-            Work::Echo => {
-                let body = Bytes::from_static(br#"{"a":1}"#);
-                self.step("echo", "/", body, due).await;
+            Work::Post(Post { step, path, body }) => {
+                self.step(step, path, Bytes::from_static(body.as_bytes()), due)
+                    .await;
             }
             Work::Authorize => {
                 self.authorize(due).await;

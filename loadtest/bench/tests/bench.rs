@@ -30,6 +30,35 @@ fn loads_are_measured_without_a_failure_and_the_books_hold() {
         3 * count("life")
     );
     overload_is_measured();
+    router_is_measured();
+}
+
+/// Each part is a line of its own.
+fn router_is_measured() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["router", "plain", "memory", "--rounds", "1"])
+        .args(["--seconds", "1", "--connections", "4", "--json"])
+        .arg(file.path())
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let parts: Vec<Value> = lines.map(|line: Value| line["measured"].clone()).collect();
+    assert_eq!(parts[0]["part"], "plain");
+    for (load, connections) in [(0, 1), (1, 4)] {
+        let load = &parts[0]["loads"][load];
+        assert_eq!(load["connections"], connections);
+        for figure in ["ratio", "p50_ratio", "runtime_cpu_us"] {
+            assert!(load[figure].as_f64() > Some(0.0), "{figure}: {load}");
+        }
+    }
+    assert_eq!(parts[1]["part"], "memory");
+    assert!(parts[1]["idle_mib"].as_u64() > Some(0), "{}", parts[1]);
+    assert!(parts[1]["connections"].as_u64() >= Some(9_000));
 }
 
 /// How well it is borne is the machine's matter; what is told is not.
