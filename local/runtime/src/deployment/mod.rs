@@ -12,7 +12,7 @@ use tokio::sync::broadcast::Receiver;
 use self::history::History;
 pub(crate) use self::history::{State, VersionView};
 use crate::call::{Call, Failure, Outcome};
-use crate::function::{Function, Lease, Version, locked};
+use crate::function::{Function, Hold, Version, locked};
 use crate::manifest::{Asynchronous, Declaration, FunctionConfig, Route, Sources};
 use crate::program::Program;
 
@@ -78,16 +78,16 @@ impl Deployment {
     }
 
     /// The version that takes the next call; it may be another one for the call after that.
-    pub(crate) fn function(&self) -> Lease {
+    pub(crate) fn function(&self) -> Hold {
         let mut state = self.state();
         if let Some(canary) = &mut state.canary {
             canary.due += canary.terms.share;
             if canary.due >= 100 {
                 canary.due -= 100;
-                return Lease::of(&canary.function);
+                return Hold::of(&canary.function);
             }
         }
-        Lease::of(&state.current)
+        Hold::of(&state.current)
     }
 
     /// The version that takes all calls but a canary's.

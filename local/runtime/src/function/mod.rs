@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-pub(crate) use self::version::{Lease, Series, Tally, Version};
+pub(crate) use self::version::{Hold, Series, Tally, Version};
 pub(crate) use self::waiting::Parked;
 use self::waiting::Waiting;
 use crate::answer;
@@ -52,7 +52,7 @@ pub(crate) struct Function {
     /// Tells that an instance has become ready or failed.
     progress: Notify,
     retired: AtomicBool,
-    leases: AtomicUsize,
+    holds: AtomicUsize,
     dispatcher: SharedDispatcher,
     instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
 }
@@ -111,7 +111,7 @@ impl Function {
             demand: Notify::new(),
             progress: Notify::new(),
             retired: AtomicBool::new(false),
-            leases: AtomicUsize::new(0),
+            holds: AtomicUsize::new(0),
             dispatcher,
             instances: Mutex::default(),
         }
@@ -245,7 +245,7 @@ impl Function {
             .unwrap_or(Err(NotStarted::TooSlow))
     }
 
-    /// Nobody else gets a [`Lease`]; its instances end with the last lease and the last call.
+    /// Nobody else gets a [`Hold`]; its instances end with the last hold and the last call.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
         self.demand.notify_one();
@@ -254,7 +254,7 @@ impl Function {
     /// Whether it is retired, and nothing is left to do.
     pub(crate) fn is_over(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
-            && self.leases.load(Ordering::Relaxed) == 0
+            && self.holds.load(Ordering::Relaxed) == 0
             && self.load() == (0, 0)
     }
 

@@ -73,17 +73,17 @@ impl Tally {
 }
 
 /// The right to call a version: it does not end as long as somebody has one.
-pub(crate) struct Lease(Arc<Function>);
+pub(crate) struct Hold(Arc<Function>);
 
-impl Lease {
+impl Hold {
     /// Keeps `function` from ending.
     pub(crate) fn of(function: &Arc<Function>) -> Self {
-        function.leases.fetch_add(1, Ordering::Relaxed);
+        function.holds.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(function))
     }
 }
 
-impl Deref for Lease {
+impl Deref for Hold {
     type Target = Arc<Function>;
 
     fn deref(&self) -> &Self::Target {
@@ -91,8 +91,8 @@ impl Deref for Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.leases.fetch_sub(1, Ordering::Relaxed);
+        self.0.holds.fetch_sub(1, Ordering::Relaxed);
     }
 }
