@@ -51,6 +51,8 @@ pub(crate) struct FunctionView {
     pub(crate) min_instances: usize,
     /// Upper bound of instances.
     pub(crate) max_instances: usize,
+    /// Most calls that wait or run on this host.
+    pub(crate) reserved_concurrency: Option<usize>,
     /// Calls that wait for an instance.
     pub(crate) queued: usize,
     /// Calls that its last versions have ended.
@@ -99,6 +101,13 @@ impl Admin {
             function.metrics.queued.set(level(*queued));
             function.metrics.in_flight.set(level(*running));
             function.metrics.instances_ready.set(level(*ready));
+        }
+        for deployment in self.platform.fleet.all() {
+            if let Some(reserved) = deployment.current().reserved() {
+                self.registry
+                    .reserved(&deployment.name)
+                    .set(level(reserved));
+            }
         }
         self.registry.render()
     }
@@ -165,6 +174,10 @@ impl Admin {
     async fn answer(&self, method: &Method, path: &[&str], query: &str) -> Answered {
         match (method, path) {
             (&Method::GET, ["functions"]) => Ok(json(&self.functions())),
+            (&Method::GET, ["cluster"]) => match &self.platform.fleet.cluster {
+                Some(cluster) => Ok(json(&cluster.view())),
+                None => Err(conflict(anyhow!("the manifest has no table [cluster]"))),
+            },
             (&Method::GET, ["targets"]) => Ok(json(&self.targets())),
             (&Method::POST, ["reload"]) => {
                 let change = self.platform.reload().await;
@@ -363,6 +376,7 @@ fn view(deployment: &Deployment, versions: &[Arc<Function>]) -> FunctionView {
         routes: routes.into_iter().map(|route| route.key).collect(),
         min_instances,
         max_instances,
+        reserved_concurrency: deployment.current().reserved(),
         queued: own().map(|version| version.load().0).sum(),
         calls: history.iter().map(|version| version.calls).sum(),
         errors: history.iter().map(|version| version.errors).sum(),

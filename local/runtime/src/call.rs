@@ -10,6 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::answer::Answer;
+use crate::cluster::Term;
 use crate::tail::Tail;
 
 /// Largest answer of a function in bytes, as on AWS: 6 MiB and a little for the envelope.
@@ -34,7 +35,7 @@ pub(crate) struct Call {
     pub(crate) extras: Option<Box<Extras>>,
 }
 
-/// What a caller of the Invoke API may add to an event.
+/// What a caller of the Invoke API, or a source, may add to an event.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extras {
     /// `Lambda-Runtime-Client-Context`, a JSON object.
@@ -43,6 +44,8 @@ pub(crate) struct Extras {
     pub(crate) tenant: Option<HeaderValue>,
     /// Records what the instance logs meanwhile.
     pub(crate) tail: Option<Arc<Tail>>,
+    /// The term without which the call may not begin.
+    pub(crate) term: Option<Arc<Term>>,
 }
 
 /// The answer of a function, or why there is none.
@@ -82,6 +85,8 @@ pub(crate) enum Failure {
     NoInstance,
     /// The runtime is stopping.
     Draining,
+    /// Another host may have the lease by now under which the call was made.
+    LeaseLost,
 }
 
 /// The body of an error, as AWS writes it.
@@ -101,6 +106,12 @@ impl Call {
             trace,
             extras: None,
         }
+    }
+
+    /// Whether it may not begin any more.
+    pub(crate) fn has_lost_its_lease(&self, now: Instant) -> bool {
+        let term = self.extras.as_ref().and_then(|it| it.term.as_ref());
+        term.is_some_and(|term| !term.holds(now))
     }
 }
 
@@ -154,7 +165,7 @@ impl Failure {
     pub(crate) fn is_throttle(&self) -> bool {
         matches!(
             self,
-            Self::Reserved | Self::QueueFull | Self::QueueWait | Self::Draining
+            Self::Reserved | Self::QueueFull | Self::QueueWait | Self::Draining | Self::LeaseLost
         )
     }
 
@@ -188,6 +199,10 @@ impl Failure {
             Self::CutOff => (
                 "Runtime.TruncatedResponse",
                 "The response ended early".to_owned(),
+            ),
+            Self::LeaseLost => (
+                "Runtime.LeaseLost",
+                "Another host may have the lease".to_owned(),
             ),
             Self::Reserved | Self::QueueFull | Self::QueueWait | Self::Draining => {
                 return error_body("TooManyRequestsException", "Rate Exceeded.");

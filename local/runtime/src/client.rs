@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::admin::FunctionView;
+use crate::cluster::ClusterView;
 use crate::deployment::VersionView;
 use crate::fleet::Change;
 use crate::platform::Deployed;
@@ -99,6 +100,7 @@ pub(crate) async fn sources(admin: SocketAddr) -> anyhow::Result<String> {
         "KIND",
         "FROM",
         "STATE",
+        "EPOCH",
         "POSITION",
         "LAG",
         "LAST ERROR",
@@ -111,24 +113,49 @@ pub(crate) async fn sources(admin: SocketAddr) -> anyhow::Result<String> {
             &source.kind,
             &source.from,
             &state,
+            &number(source.epoch),
             "-",
             "-",
             &error,
         ]);
         for partition in &source.partitions {
             let from = format!("{}-{}", partition.topic, partition.partition);
-            let [position, lag] = [partition.position, partition.lag]
-                .map(|number| number.map_or_else(|| "-".to_owned(), |it| it.to_string()));
+            let [position, lag] = [partition.position, partition.lag].map(number);
             let state = partition.state.to_string();
             let error = line(partition.last_error.as_deref());
-            table += &source_row([&source.function, "", &from, &state, &position, &lag, &error]);
+            table += &source_row([
+                &source.function,
+                "",
+                &from,
+                &state,
+                "-",
+                &position,
+                &lag,
+                &error,
+            ]);
         }
     }
     Ok(table)
 }
 
-fn source_row([function, kind, from, state, position, lag, error]: [&str; 7]) -> String {
-    format!("{function:<24} {kind:<10} {from:<32} {state:<11} {position:>10} {lag:>10} {error}\n")
+fn source_row([function, kind, from, state, epoch, position, lag, error]: [&str; 8]) -> String {
+    format!(
+        "{function:<24} {kind:<10} {from:<32} {state:<11} {epoch:>6} {position:>10} {lag:>10} {error}\n"
+    )
+}
+
+fn number(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| "-".to_owned(), |it| it.to_string())
+}
+
+/// `local-lambda cluster`: the hosts that run the same manifest, and their leases.
+///
+/// # Errors
+/// If no runtime answers at `admin`, or it is the only host.
+pub(crate) async fn cluster(admin: SocketAddr) -> anyhow::Result<String> {
+    let url = format!("http://{admin}/cluster");
+    let view: ClusterView = answer(admin, reqwest::Client::new().get(url)).await?;
+    Ok(view.table())
 }
 
 /// An error as the end of a row.

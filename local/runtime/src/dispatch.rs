@@ -21,6 +21,7 @@ use self::queue::Waiting;
 pub(crate) use self::scaling::Bounds;
 use crate::answer::{End, Stream};
 use crate::call::{Call, Failure, Finished, Outcome};
+use crate::cluster::Shares;
 use crate::manifest::Priority;
 
 /// Number of a function.
@@ -87,6 +88,8 @@ pub(crate) enum Phase {
 pub(crate) struct Dispatcher {
     open: bool,
     budget: Budget,
+    /// What this host has of what is reserved, if there are others.
+    shares: Option<Shares>,
     lanes: Slab<Lane>,
     counter: u64,
 }
@@ -97,6 +100,7 @@ impl Dispatcher {
         Self {
             open: true,
             budget: Budget::new(in_flight_max),
+            shares: None,
             lanes: Slab::new(),
             counter: 0,
         }
@@ -117,6 +121,17 @@ impl Dispatcher {
         self.budget = Budget::new(in_flight_max);
     }
 
+    /// Changes what this host has of what is reserved for the functions.
+    pub(crate) fn set_shares(&mut self, shares: Shares) {
+        self.shares = Some(shares);
+    }
+
+    /// Most calls of a function that wait or run on this host.
+    pub(crate) fn reserved(&self, function: FunctionId) -> Option<usize> {
+        let all = self.lanes[function].limits.reserved?;
+        Some(self.shares.as_ref().map_or(all, |shares| shares.of(all)))
+    }
+
     /// Refuses every further call; those waiting or running go on.
     pub(crate) fn close(&mut self) {
         self.open = false;
@@ -131,7 +146,7 @@ impl Dispatcher {
     ) -> Option<Failure> {
         if !self.open {
             Some(Failure::Draining)
-        } else if self.lanes[function].is_reserved_for_others() {
+        } else if self.has_used_up_its_reserve(function) {
             Some(Failure::Reserved)
         } else if self.is_free(function) {
             None
@@ -326,6 +341,12 @@ impl Dispatcher {
     /// Phase and running calls of an instance.
     pub(crate) fn instance(&self, function: FunctionId, id: InstanceId) -> Option<(Phase, usize)> {
         self.lanes[function].instance(id)
+    }
+
+    /// Whether as many calls wait and run as the function may have.
+    fn has_used_up_its_reserve(&self, function: FunctionId) -> bool {
+        let calls = self.queued(function) + self.running(function);
+        self.reserved(function).is_some_and(|most| calls >= most)
     }
 
     /// Whether a call of this function could start at once.

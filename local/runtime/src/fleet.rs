@@ -10,12 +10,13 @@ use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cluster::Cluster;
 use crate::deployment::Deployment;
 use crate::dispatch::Dispatcher;
 use crate::driver::Driver;
 use crate::function::{Function, NotStarted, Series, SharedDispatcher, Version, locked};
 use crate::logs::LogSink;
-use crate::manifest::{Declaration, FunctionConfig, Sources};
+use crate::manifest::{Declaration, FunctionConfig, Manifest, Sources};
 use crate::metrics::Registry;
 use crate::program::Program;
 use crate::scale::{self, Memory};
@@ -27,6 +28,8 @@ pub(crate) type Declarations = BTreeMap<String, Declaration>;
 /// The functions by name, and whatever runs them.
 pub(crate) struct Fleet {
     dispatcher: SharedDispatcher,
+    /// This host among others, if there are any.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     registry: Arc<Registry>,
     driver: Arc<Driver>,
     memory: Arc<Memory>,
@@ -71,20 +74,28 @@ pub(crate) struct Change {
 }
 
 impl Fleet {
-    /// A fleet without functions, whose instances `driver` runs and log to `sink`.
+    /// A fleet without functions yet, on the host that `manifest` describes, whose instances `driver`
+    /// runs and log to `sink`.
     ///
     /// # Errors
-    /// If the host does not tell how much memory it has.
+    /// If the host does not tell how much memory it has, or the cluster's database is not known.
     pub(crate) fn new(
-        in_flight_max: Option<usize>,
+        manifest: &Manifest,
         registry: Arc<Registry>,
         driver: Driver,
         sink: LogSink,
         stop: Stop,
     ) -> anyhow::Result<Self> {
+        let dispatcher = Dispatcher::new(manifest.gateway.in_flight_max);
+        let dispatcher = Arc::new(Mutex::new(dispatcher));
+        let cluster = manifest.cluster.as_ref();
+        let cluster = cluster
+            .map(|it| Cluster::start(it, Arc::clone(&dispatcher), Arc::clone(&registry)))
+            .transpose()?;
         Ok(Self {
-            dispatcher: Arc::new(Mutex::new(Dispatcher::new(in_flight_max))),
-            source_list: Arc::new(SourceList::new(Arc::clone(&registry))),
+            dispatcher,
+            source_list: Arc::new(SourceList::new(Arc::clone(&registry), cluster.clone())),
+            cluster,
             registry,
             driver: Arc::new(driver),
             memory: Arc::new(Memory::of_host()?),
@@ -293,6 +304,9 @@ impl Fleet {
         self.scales.close();
         self.scales.wait().await;
         self.driver.finish().await;
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod admin;
 mod answer;
 mod call;
 mod client;
+mod cluster;
 mod deployment;
 mod dispatch;
 mod driver;
@@ -145,6 +146,11 @@ enum Command {
         #[command(subcommand)]
         command: Option<SourcesCommand>,
         #[arg(long, global = true, default_value = "127.0.0.1:9002")]
+        admin: SocketAddr,
+    },
+    /// Lists the hosts that run the same manifest, and their leases
+    Cluster {
+        #[arg(long, default_value = "127.0.0.1:9002")]
         admin: SocketAddr,
     },
     /// Invokes a function and prints its answer
@@ -300,6 +306,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             admin,
         } => top::run(admin, Duration::from_secs(interval), once).await,
         Command::Ps { admin } => print(client::ps(admin).await?.as_bytes()),
+        Command::Cluster { admin } => print(client::cluster(admin).await?.as_bytes()),
         Command::Sources { command, admin } => {
             let text = match command {
                 None => client::sources(admin).await?,

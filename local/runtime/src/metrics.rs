@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::answer::End;
 use crate::call::{Failure, Finished};
+use crate::cluster::ClusterView;
 
 /// Upper bounds of the duration histograms, in seconds.
 const SECONDS: &[f64] = &[
@@ -59,6 +60,28 @@ impl Registry {
         metrics::with_local_recorder(&self.recorder, || gauge!("lambda_source_lag", &labels))
     }
 
+    /// How many calls of a function may wait or run on this host.
+    pub(crate) fn reserved(&self, function: &str) -> Gauge {
+        let function = function.to_owned();
+        let gauge = || gauge!("lambda_reserved_concurrency", "function" => function);
+        metrics::with_local_recorder(&self.recorder, gauge)
+    }
+
+    /// Sets how many hosts of the cluster there are, and which leases this one has.
+    pub(crate) fn cluster(&self, hosts: u32, view: &ClusterView) {
+        metrics::with_local_recorder(&self.recorder, || {
+            gauge!("lambda_cluster_hosts").set(f64::from(hosts));
+            gauge!("lambda_cluster_connected").set(f64::from(u8::from(view.connected)));
+            for lease in &view.leases {
+                let held = gauge!("lambda_lease_held", "function" => lease.function.clone());
+                held.set(f64::from(u8::from(lease.held)));
+                let epoch = gauge!("lambda_lease_epoch", "function" => lease.function.clone());
+                #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+                epoch.set(lease.epoch as f64);
+            }
+        });
+    }
+
     /// The metrics of one function, all of them there from the start.
     pub(crate) fn function(&self, name: &str) -> FunctionMetrics {
         metrics::with_local_recorder(&self.recorder, || FunctionMetrics::new(name))
@@ -80,6 +103,7 @@ pub(crate) struct FunctionMetrics {
     queue_waits: Counter,
     no_instance: Counter,
     draining: Counter,
+    lease_lost: Counter,
     start: Histogram,
     stream: Histogram,
     /// Instances started.
@@ -174,6 +198,7 @@ impl FunctionMetrics {
             queue_waits: throttles("queue-wait"),
             no_instance: throttles("no-instance"),
             draining: throttles("draining"),
+            lease_lost: throttles("lease-lost"),
             start: seconds("lambda_start_seconds"),
             stream: seconds("lambda_stream_seconds"),
             cold_starts: plain("lambda_cold_starts_total"),
@@ -233,6 +258,7 @@ impl FunctionMetrics {
             Failure::QueueWait => &self.queue_waits,
             Failure::NoInstance => &self.no_instance,
             Failure::Draining => &self.draining,
+            Failure::LeaseLost => &self.lease_lost,
         };
         counter.increment(1);
     }

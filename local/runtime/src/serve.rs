@@ -97,6 +97,9 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
         events.open(&plan.state)?;
     }
     let platform = Platform::start(plan.manifest, plan.path, Arc::clone(&fleet))?;
+    if let Some(cluster) = &fleet.cluster {
+        cluster.join().await;
+    }
     let running = Running {
         platform: Arc::new(platform),
         events,
@@ -357,9 +360,8 @@ fn fleet(
     sink: &LogSink,
     stop: &Stop,
 ) -> anyhow::Result<Arc<Fleet>> {
-    let in_flight_max = manifest.gateway.in_flight_max;
     let registry = Arc::clone(registry);
-    let fleet = Fleet::new(in_flight_max, registry, driver, sink.clone(), stop.clone())?;
+    let fleet = Fleet::new(manifest, registry, driver, sink.clone(), stop.clone())?;
     Ok(Arc::new(fleet))
 }
 

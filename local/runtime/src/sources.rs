@@ -1,22 +1,24 @@
 //! The event sources that call functions by themselves: `schedule`, `continuous` and `kafka`.
 
 mod kafka;
+mod schedule;
 mod status;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::call::{Call, Failure, json};
+use crate::call::{Call, Extras, Failure};
+use crate::cluster::{Cluster, Term};
 use crate::deployment::Deployment;
-use crate::manifest::{Continuous, Schedule, Sources, Timing};
+use crate::manifest::{Continuous, Schedule, Sources};
 use crate::trace::Trace;
 
 pub(crate) use self::status::{SourceList, SourceView};
@@ -27,8 +29,6 @@ const IDLE_MIN: Duration = Duration::from_millis(5);
 /// First and longest pause after a failure of a continuous function.
 const FAILURE_MIN: Duration = Duration::from_millis(100);
 const FAILURE_MAX: Duration = Duration::from_secs(5);
-/// Longest sleep towards a scheduled time, so that a clock that was set is noticed.
-const CLOCK_CHECK: Duration = Duration::from_secs(30);
 
 /// The event of a continuous function.
 const CONTINUOUS_EVENT: &[u8] = br#"{"source":"local-lambda.continuous"}"#;
@@ -76,16 +76,6 @@ async fn run(
     }
     let mut tasks = JoinSet::new();
     let name = &deployment.name;
-    if let Some(source) = sources.continuous {
-        let status = list.add(name, "continuous", String::new());
-        let deployment = Arc::clone(&deployment);
-        tasks.spawn(run_continuous(deployment, source, status, stop.clone()));
-    }
-    for schedule in sources.schedules {
-        let status = list.add(name, "schedule", schedule.timing.to_string());
-        let deployment = Arc::clone(&deployment);
-        tasks.spawn(run_schedule(deployment, schedule, status, stop.clone()));
-    }
     for config in sources.kafka {
         let topics: Vec<_> = config
             .topics
@@ -101,20 +91,116 @@ async fn run(
             stop: stop.clone(),
         }));
     }
+    let continuous = sources.continuous.map(|source| {
+        let status = list.add(name, "continuous", String::new());
+        (source, status)
+    });
+    let schedules = sources.schedules.into_iter().map(|schedule| {
+        let status = list.add(name, "schedule", schedule.timing.to_string());
+        (schedule, status)
+    });
+    let timed = Timed {
+        schedules: schedules.collect(),
+        continuous,
+        deployment,
+    };
+    tasks.spawn(timed.run(list.cluster.clone(), stop));
     tasks.join_all().await;
 }
 
-/// Keeps one invocation of `function` running while it finds work, until `stop`.
+/// The sources of a function that nothing from outside brings, and which therefore one host at a time
+/// has.
+struct Timed {
+    deployment: Arc<Deployment>,
+    continuous: Option<(Continuous, Arc<Status>)>,
+    schedules: Vec<(Schedule, Arc<Status>)>,
+}
+
+/// For how long sources run.
+#[derive(Clone)]
+struct Leased {
+    stop: CancellationToken,
+    /// Where, and under which term, if there are other hosts.
+    under: Option<(Arc<Cluster>, Arc<Term>)>,
+}
+
+impl Leased {
+    /// A call that may not begin when the term is over; of a schedule, for a time.
+    fn call(&self, event: Bytes, scheduled: Option<DateTime<Utc>>) -> Call {
+        let mut call = call(event);
+        let extras = |(_, term): &(_, Arc<Term>)| Extras {
+            client_context: Some(term.client_context(scheduled)),
+            term: Some(Arc::clone(term)),
+            ..Extras::default()
+        };
+        call.extras = self.under.as_ref().map(extras).map(Box::new);
+        call
+    }
+}
+
+impl Timed {
+    /// Runs them until `stop`, whenever this host has the lease.
+    async fn run(self, cluster: Option<Arc<Cluster>>, stop: CancellationToken) {
+        if self.continuous.is_none() && self.schedules.is_empty() {
+            return;
+        }
+        let Some(cluster) = cluster else {
+            return self.run_leased(&Leased { stop, under: None }).await;
+        };
+        while !stop.is_cancelled() {
+            self.set(State::Standby, None);
+            let function = self.deployment.current();
+            let (name, config) = (&self.deployment.name, &function.config);
+            let lease = cluster.lease(name, config.timeout, config.reserved_concurrency, &stop);
+            let Some(lease) = stop.run_until_cancelled(lease).await else {
+                return;
+            };
+            let term = &lease.term;
+            let begins = sleep_until(term.begins.into());
+            if term.ended.run_until_cancelled(begins).await.is_some() {
+                self.set(State::Waiting, Some(term.epoch));
+                let under = Some((Arc::clone(&cluster), Arc::clone(term)));
+                let stop = term.ended.clone();
+                self.run_leased(&Leased { stop, under }).await;
+            }
+        }
+    }
+
+    async fn run_leased(&self, leased: &Leased) {
+        let mut tasks = JoinSet::new();
+        if let Some((source, status)) = self.continuous.clone() {
+            let deployment = Arc::clone(&self.deployment);
+            tasks.spawn(run_continuous(deployment, source, status, leased.clone()));
+        }
+        for (schedule, status) in self.schedules.clone() {
+            let deployment = Arc::clone(&self.deployment);
+            tasks.spawn(schedule::run(deployment, schedule, status, leased.clone()));
+        }
+        tasks.join_all().await;
+    }
+
+    fn set(&self, state: State, epoch: Option<u64>) {
+        let continuous = self.continuous.iter().map(|(_, status)| status);
+        let schedules = self.schedules.iter().map(|(_, status)| status);
+        for status in continuous.chain(schedules) {
+            status.set(state);
+            status.set_epoch(epoch);
+        }
+    }
+}
+
+/// Keeps one invocation of `function` running while it finds work, until `leased` ends.
 async fn run_continuous(
     function: Arc<Deployment>,
     source: Continuous,
     status: Arc<Status>,
-    stop: CancellationToken,
+    leased: Leased,
 ) {
+    let stop = &leased.stop;
     let mut idle = IDLE_MIN;
     let mut failure = FAILURE_MIN;
     while !stop.is_cancelled() {
-        let event = call(Bytes::from_static(CONTINUOUS_EVENT));
+        let event = leased.call(Bytes::from_static(CONTINUOUS_EVENT), None);
         let id = event.id;
         status.set(State::Running);
         let version = function.function();
@@ -172,82 +258,9 @@ impl Verdict {
     }
 }
 
-/// Calls `function` whenever `schedule` is due, until `stop`. A run that is due while the one
-/// before it is still going is skipped and counted.
-async fn run_schedule(
-    function: Arc<Deployment>,
-    schedule: Schedule,
-    status: Arc<Status>,
-    stop: CancellationToken,
-) {
-    let event = json(&schedule.input);
-    let mut running: Option<JoinHandle<()>> = None;
-    let mut last = Instant::now();
-    loop {
-        let due = tokio::select! {
-            due = next_due(&schedule.timing, last) => due,
-            () = stop.cancelled() => break,
-        };
-        let Some(due) = due else {
-            tracing::warn!(function = function.name, "the schedule is never due again");
-            return;
-        };
-        last = due;
-        if running.as_ref().is_some_and(|run| !run.is_finished()) {
-            let skipped = &function.function().metrics.schedule_skipped;
-            skipped.increment(1);
-            continue;
-        }
-        let run = run_once(Arc::clone(&function), event.clone(), Arc::clone(&status));
-        running = Some(tokio::spawn(run));
-    }
-    if let Some(run) = running {
-        let _panicked = run.await;
-    }
-}
-
-async fn run_once(function: Arc<Deployment>, event: Bytes, status: Arc<Status>) {
-    let call = call(event);
-    let id = call.id;
-    status.set(State::Running);
-    match function.invoke_whole(call).await {
-        Ok(_) => status.set(State::Waiting),
-        Err(failure) => {
-            let reason = reason(&failure, id);
-            tracing::error!(
-                function = function.name,
-                "the scheduled run failed: {reason}"
-            );
-            status.fail(State::Waiting, reason);
-        }
-    }
-}
-
 /// Why the call `id` failed, as its caller is told.
 fn reason(failure: &Failure, id: Uuid) -> String {
     String::from_utf8_lossy(&failure.body(id)).into_owned()
-}
-
-/// Waits for the next time after `last`; `None` if there is none.
-async fn next_due(timing: &Timing, last: Instant) -> Option<Instant> {
-    match timing {
-        Timing::Every(period) => {
-            // Times that have passed meanwhile are left out, not caught up on.
-            let now = Instant::now();
-            let due = (last + *period).max(now);
-            sleep_until(due.into()).await;
-            Some(due)
-        }
-        Timing::Cron(cron, zone) => {
-            let due = cron
-                .find_next_occurrence(&Utc::now().with_timezone(zone), false)
-                .ok()?;
-            while let Ok(left) = (due.with_timezone(&Utc) - Utc::now()).to_std() {
-                sleep(left.min(CLOCK_CHECK)).await;
-            }
-            Some(Instant::now())
-        }
-    }
 }
 
 fn call(event: Bytes) -> Call {

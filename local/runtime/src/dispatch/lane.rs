@@ -127,13 +127,18 @@ impl Lane {
         }
     }
 
-    /// Sends a call to the least loaded instance with a parked poll; gives it back if none has one.
+    /// Sends a call to the least loaded instance with a parked poll; gives it back if none has one. A
+    /// call that may not begin any more fails.
     pub(super) fn start(
         &mut self,
         waiting: Waiting,
         dispatch: u64,
         now: Instant,
     ) -> Option<Waiting> {
+        if waiting.call.has_lost_its_lease(now) {
+            waiting.fail(Failure::LeaseLost);
+            return None;
+        }
         let id = waiting.call.id;
         let deadline = now + self.limits.timeout;
         let mut delivery = Delivery {
@@ -398,12 +403,6 @@ impl Lane {
     fn ready(&self) -> impl Iterator<Item = (&InstanceId, &Instance)> {
         let instances = self.instances.iter();
         instances.filter(|(_, it)| it.phase == Phase::Ready && !it.retired)
-    }
-
-    /// Whether as many calls wait and run as the function may have.
-    pub(super) fn is_reserved_for_others(&self) -> bool {
-        let calls = self.queued() + self.in_flight();
-        self.limits.reserved.is_some_and(|most| calls >= most)
     }
 
     /// Whether it is known that no instance will take a call before `until`.

@@ -1,9 +1,14 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::oneshot::error::TryRecvError;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::answer::{self, Answer};
+use crate::call::Extras;
+use crate::cluster::Term;
 
 mod overload;
 mod streams;
@@ -359,4 +364,35 @@ fn abandoned_call_leaves_the_queue_but_runs_on_once_dispatched() {
         dispatcher.answer(F, 1, running.id, None, Ok(one()), now),
         Ok(())
     );
+}
+
+#[test]
+fn call_whose_lease_is_lost_while_it_waits_never_begins() {
+    let mut dispatcher = Dispatcher::new(None);
+    let limits = Limits {
+        queue_wait: 60 * SECOND,
+        ..LIMITS
+    };
+    dispatcher.register(limits);
+    let now = Instant::now();
+    dispatcher.add(F, 1, now);
+    let term = Term::new("f".to_owned(), 1, now, now, CancellationToken::new());
+    let mut under_lease = call();
+    under_lease.extras = Some(Box::new(Extras {
+        term: Some(Arc::new(term)),
+        ..Extras::default()
+    }));
+    let mut first = dispatcher
+        .submit(F, under_lease.clone(), now)
+        .expect("waits");
+    let (_, mut poll) = dispatcher.park(F, 1, now + SECOND).expect("parks");
+    assert_eq!(poll.try_recv().expect("begins").call.id, under_lease.id);
+    assert!(first.try_recv().is_err(), "it runs");
+
+    under_lease.id = call().id;
+    let mut second = dispatcher.submit(F, under_lease, now).expect("waits");
+    let (_, mut poll) = dispatcher.park(F, 1, now + 3 * SECOND).expect("parks");
+    assert!(poll.try_recv().is_err(), "nothing begins");
+    let finished = second.try_recv().expect("it has failed");
+    assert_eq!(whole(&finished), Err(Failure::LeaseLost));
 }

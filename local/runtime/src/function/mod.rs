@@ -186,6 +186,11 @@ impl Function {
         }
     }
 
+    /// Most calls that wait or run on this host, if there is a bound.
+    pub(crate) fn reserved(&self) -> Option<usize> {
+        self.dispatcher().reserved(self.id)
+    }
+
     /// The least and the most instances it has.
     pub(crate) fn bounds(&self) -> (usize, usize) {
         let Bounds { min, max, .. } = *self.dispatcher().bounds(self.id);

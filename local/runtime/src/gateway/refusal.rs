@@ -163,6 +163,7 @@ fn describe_failure(failure: &Failure) -> Description<'static> {
         Failure::CutOff => unavailable("the function broke its response off"),
         Failure::Draining => unavailable("the server is stopping"),
         Failure::NoInstance => unavailable("the function does not start"),
+        Failure::LeaseLost => unavailable("another host may have the lease"),
         Failure::Reserved => overloaded("the function has as many requests as it may have"),
         Failure::QueueFull => overloaded("too many requests are waiting"),
         Failure::QueueWait => overloaded("no instance was free in time"),

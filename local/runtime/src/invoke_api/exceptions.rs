@@ -103,7 +103,8 @@ impl Exception {
             | Failure::ResponseTooLarge
             | Failure::StreamTooLarge
             | Failure::CutOff
-            | Failure::NoInstance => None,
+            | Failure::NoInstance
+            | Failure::LeaseLost => None,
         }
     }
 

@@ -71,6 +71,7 @@ impl InvokeApi {
             client_context: context::client_context(&parts.headers)?,
             tenant: context::tenant(&parts.headers)?,
             tail: tail.clone(),
+            term: None,
         };
         // Held while the payload arrives, so that the version is still there to take the call.
         let version = function.function();

@@ -129,13 +129,13 @@ impl Settings {
     }
 }
 
-/// Reads one function, whose Kafka sources read from `cluster`; `None` if a fault keeps it from being
+/// Reads one function, whose Kafka sources read from `brokers`; `None` if a fault keeps it from being
 /// described.
 pub(super) fn read(
     name: &Spanned<String>,
     mut table: Members<'_>,
     defaults: &Settings,
-    cluster: Option<&str>,
+    brokers: Option<&str>,
     faults: &mut Faults<'_>,
 ) -> Option<Declaration> {
     check_name(name, faults);
@@ -144,7 +144,7 @@ pub(super) fn read(
     let routes = Route::read_all(&mut table, faults);
     let sources = Sources {
         schedules: Schedule::read_all(&mut table, faults),
-        kafka: KafkaSource::read_all(name.as_ref(), cluster, &mut table, faults),
+        kafka: KafkaSource::read_all(name.as_ref(), brokers, &mut table, faults),
         continuous: Continuous::read(&mut table, faults),
         asynchronous: Asynchronous::read(&mut table, faults),
     };

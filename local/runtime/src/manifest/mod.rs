@@ -4,6 +4,7 @@
 //! run, or every fault it has, each with its line.
 
 mod asynchronous;
+mod cluster;
 mod function;
 mod gateway;
 mod kafka;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 pub(crate) use self::asynchronous::Asynchronous;
+pub(crate) use self::cluster::Cluster;
 pub(crate) use self::function::INSTANCES_MAX;
 pub(crate) use self::gateway::{ErrorForm, Gateway};
 pub(crate) use self::kafka::{KafkaSource, LetterTopic, Start};
@@ -43,6 +45,8 @@ pub(crate) type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
 pub(crate) struct Manifest {
     /// What clients see when no function answers.
     pub(crate) gateway: Gateway,
+    /// This host among others, if there are any.
+    pub(crate) cluster: Option<Cluster>,
     /// Files served as they are.
     pub(crate) statics: Vec<StaticFile>,
     /// The functions, by name.
@@ -227,19 +231,21 @@ impl Manifest {
 
 fn read_manifest(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Manifest {
     let gateway = Gateway::read(members, faults);
-    let cluster = kafka::read_cluster(members, faults);
+    let cluster = Cluster::read(members, faults);
+    let brokers = kafka::read_cluster(members, faults);
     let statics = read_statics(members, faults);
     let mut defaults = members.take_table("defaults", faults);
     let defaults = function::Settings::read(&mut defaults, faults);
     let mut functions = BTreeMap::new();
     for (name, table) in members.take_table("functions", faults).into_tables(faults) {
-        if let Some(function) = function::read(&name, table, &defaults, cluster.as_deref(), faults)
+        if let Some(function) = function::read(&name, table, &defaults, brokers.as_deref(), faults)
         {
             functions.insert(name.into_inner(), function);
         }
     }
     Manifest {
         gateway,
+        cluster,
         statics,
         functions,
         standalone: false,

@@ -73,6 +73,7 @@ mod tests {
     fn schema_and_parser_know_the_same_members() {
         for (definition, header) in [
             ("gateway", "[gateway]"),
+            ("cluster", "[cluster]"),
             ("static", "[[static]]"),
             ("kafka", "[kafka]"),
             ("defaults", "[defaults]"),

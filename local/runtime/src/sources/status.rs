@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use serde::{Deserialize, Serialize};
 
 use super::kafka::DeadLetters;
+use crate::cluster::Cluster;
 use crate::function::locked;
 use crate::metrics::Registry;
 
@@ -24,6 +25,8 @@ pub(crate) enum State {
     BackingOff,
     /// What it reads from cannot be reached.
     Unreachable,
+    /// Another host has the lease.
+    Standby,
 }
 
 impl fmt::Display for State {
@@ -34,6 +37,7 @@ impl fmt::Display for State {
             Self::Running => "running",
             Self::BackingOff => "backing-off",
             Self::Unreachable => "unreachable",
+            Self::Standby => "standby",
         })
     }
 }
@@ -50,6 +54,8 @@ pub(crate) struct SourceView {
     pub(crate) from: String,
     /// What it is doing.
     pub(crate) state: State,
+    /// The epoch of the lease it runs under, if there are other hosts.
+    pub(crate) epoch: Option<u64>,
     /// Why it failed last.
     pub(crate) last_error: Option<String>,
     /// The partitions that this runtime reads.
@@ -84,6 +90,7 @@ pub(crate) struct Status {
     kind: &'static str,
     from: String,
     now: Mutex<(State, Option<String>)>,
+    epoch: Mutex<Option<u64>>,
     partitions: Mutex<BTreeMap<(Arc<str>, i32), PartitionView>>,
     /// Where its records go that are given up.
     pub(super) letters: OnceLock<Arc<DeadLetters>>,
@@ -93,14 +100,17 @@ pub(crate) struct Status {
 pub(crate) struct SourceList {
     /// Where they count.
     pub(super) registry: Arc<Registry>,
+    /// The hosts that share them.
+    pub(super) cluster: Option<Arc<Cluster>>,
     sources: Mutex<Vec<Weak<Status>>>,
 }
 
 impl SourceList {
     /// No sources yet.
-    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, cluster: Option<Arc<Cluster>>) -> Self {
         Self {
             registry,
+            cluster,
             sources: Mutex::default(),
         }
     }
@@ -112,6 +122,7 @@ impl SourceList {
             kind,
             from,
             now: Mutex::new((State::Waiting, None)),
+            epoch: Mutex::default(),
             partitions: Mutex::default(),
             letters: OnceLock::new(),
         });
@@ -151,6 +162,11 @@ impl Status {
     /// It does something else now.
     pub(super) fn set(&self, state: State) {
         locked(&self.now).0 = state;
+    }
+
+    /// It runs under a lease of this epoch.
+    pub(super) fn set_epoch(&self, epoch: Option<u64>) {
+        *locked(&self.epoch) = epoch;
     }
 
     /// It has failed.
@@ -205,6 +221,7 @@ impl Status {
             kind: self.kind.to_owned(),
             from: self.from.clone(),
             state: state.max(busiest.unwrap_or(state)),
+            epoch: *locked(&self.epoch),
             last_error,
             partitions,
         }

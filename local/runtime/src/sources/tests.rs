@@ -45,12 +45,12 @@ impl Played {
         function.add_instance(Arc::new(Instance::new("relay", 1, address)));
         let stop = CancellationToken::new();
         let deployment = Arc::new(Deployment::new(function));
-        let status = SourceList::new(registry).add("relay", "continuous", String::new());
+        let status = SourceList::new(registry, None).add("relay", "continuous", String::new());
         tokio::spawn(run_continuous(
             Arc::clone(&deployment),
             source,
             status,
-            stop,
+            Leased { stop, under: None },
         ));
         Self {
             deployment,
@@ -130,32 +130,4 @@ fn only_an_idle_answer_is_idle() {
     assert_eq!(verdict(r#"{"sent":3}"#), Verdict::Worked);
     assert_eq!(verdict("null"), Verdict::Worked);
     assert_eq!(Verdict::of(Err(Failure::QueueFull)), Verdict::Failed);
-}
-
-#[tokio::test]
-async fn period_leaves_out_what_has_passed() {
-    let period = Duration::from_secs(10);
-    let before = Instant::now();
-    let late = before
-        .checked_sub(Duration::from_secs(35))
-        .expect("the clock runs that long");
-    let due = next_due(&Timing::Every(period), late).await.expect("due");
-    assert!(due >= before);
-}
-
-#[test]
-fn cron_is_due_in_its_time_zone() {
-    let manifest = "[functions.a]\ncommand = ['a']\n[[functions.a.schedule]]\ncron = '0 2 * * *'\n";
-    let manifest = Manifest::parse(manifest, &|_| None).expect("valid");
-    let Timing::Cron(cron, zone) = &manifest.functions["a"].sources.schedules[0].timing else {
-        panic!("a cron schedule");
-    };
-    let now = chrono::DateTime::parse_from_rfc3339("2026-03-01T12:00:00Z").expect("a time");
-    let due = cron
-        .find_next_occurrence(&now.with_timezone(zone), false)
-        .expect("due");
-    assert_eq!(
-        due.with_timezone(&Utc).to_rfc3339(),
-        "2026-03-01T17:00:00+00:00"
-    );
 }

@@ -8,6 +8,7 @@
 mod admin;
 mod asynchronous;
 mod calls;
+mod cluster;
 mod command_line;
 mod conformance;
 mod connections;

@@ -148,6 +148,7 @@ mod tests {
             Failure::QueueWait,
             Failure::NoInstance,
             Failure::Draining,
+            Failure::LeaseLost,
         ] {
             assert_eq!(of(failure), Verdict::NotRun);
         }
