@@ -371,6 +371,7 @@ fn call_whose_lease_is_lost_while_it_waits_never_begins() {
     let mut dispatcher = Dispatcher::new(None);
     let limits = Limits {
         queue_wait: 60 * SECOND,
+        queue_target: 60 * SECOND,
         ..LIMITS
     };
     dispatcher.register(limits);

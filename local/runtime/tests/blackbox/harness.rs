@@ -61,11 +61,24 @@ pub(crate) struct Runtime {
     pub(crate) admin: SocketAddr,
     pub(crate) client: reqwest::Client,
     folder: Arc<TempDir>,
+    /// The network namespace it runs in, if in one of its own.
+    namespace: Option<String>,
 }
 
 /// The runtime's program.
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_local-lambda"))
+}
+
+/// Runs the runtime's program, in a network namespace if one is named.
+fn command(namespace: Option<&str>) -> Command {
+    let Some(namespace) = namespace else {
+        return Command::new(program());
+    };
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}"));
+    command.arg(program());
+    command
 }
 
 /// The program of a test function.
@@ -133,16 +146,33 @@ impl Runtime {
         Self::launch_in(Arc::new(folder), driver, &ANYWHERE, variables).await
     }
 
+    /// As [`Runtime::start`], in a network namespace, where it serves HTTP at the address `http`.
+    pub(crate) async fn start_in(namespace: &str, http: &str, manifest: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_manifest(Driver::Process, &folder, manifest);
+        let options = [&["--http", http], &ANYWHERE[2..]].concat();
+        Self::launch_as(Arc::new(folder), Some(namespace), &options, &[]).await
+    }
+
     async fn launch_in(
         folder: Arc<TempDir>,
         driver: Driver,
         options: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let mut process = Command::new(program())
+        let driver = format!("{driver:?}").to_lowercase();
+        let options = [options, &["--driver", &driver]].concat();
+        Self::launch_as(folder, None, &options, variables).await
+    }
+
+    async fn launch_as(
+        folder: Arc<TempDir>,
+        namespace: Option<&str>,
+        options: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let mut process = command(namespace)
             .arg("serve")
-            .arg("--driver")
-            .arg(format!("{driver:?}").to_lowercase())
             .arg("--manifest")
             .arg(folder.path().join(MANIFEST))
             .arg("--state")
@@ -165,6 +195,7 @@ impl Runtime {
             lines,
             client: reqwest::Client::new(),
             folder,
+            namespace: namespace.map(str::to_owned),
         }
     }
 
@@ -203,7 +234,7 @@ impl Runtime {
     /// Runs a command of `local-lambda` on this runtime; whether it succeeds, and what it prints.
     pub(crate) async fn order(&self, arguments: &[&str]) -> (bool, String) {
         let address = self.admin.to_string();
-        let mut command = Command::new(program());
+        let mut command = command(self.namespace.as_deref());
         command.args(arguments).args(["--admin", &address]);
         let output = soon(command.output()).await.unwrap();
         let text = [output.stdout, output.stderr].concat();
@@ -433,6 +464,14 @@ impl Puppeteer {
         }
     }
 
+    /// Listens where `listener` does.
+    pub(crate) fn on(listener: std::net::TcpListener) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        Self {
+            listener: TcpListener::from_std(listener).unwrap(),
+        }
+    }
+
     /// A runtime with the patient function `puppet` at `POST /puppet`; `members` go into its table, and
     /// `rest` comes after it.
     pub(crate) async fn start(&self, members: &str, rest: &str) -> Runtime {
@@ -462,7 +501,12 @@ impl Puppeteer {
 
     /// The next invocation.
     pub(crate) async fn next(&self) -> Invocation {
-        let (stream, _) = soon(self.listener.accept()).await.unwrap();
+        soon(self.next_of_any_time()).await
+    }
+
+    /// The next invocation, of which nobody knows whether it comes.
+    pub(crate) async fn next_of_any_time(&self) -> Invocation {
+        let (stream, _) = self.listener.accept().await.unwrap();
         let mut control = BufReader::new(stream);
         let mut line = String::new();
         soon(control.read_line(&mut line)).await.unwrap();

@@ -3,6 +3,7 @@
 
 mod database;
 mod lease;
+mod namespaces;
 mod schedule;
 mod shares;
 
