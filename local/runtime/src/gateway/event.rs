@@ -9,6 +9,7 @@ use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use http::Version;
 use http::header::{
     CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, USER_AGENT,
 };
@@ -126,10 +127,7 @@ fn request_context<'a>(
     request_id: Uuid,
     now: DateTime<Utc>,
 ) -> RequestContext<'a> {
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    let domain_name = header(&parts.headers, HOST)
-        .or(authority)
-        .unwrap_or_default();
+    let domain_name = header(&parts.headers, HOST).unwrap_or_default();
     RequestContext {
         account_id: "000000000000",
         api_id: "local",
@@ -138,7 +136,7 @@ fn request_context<'a>(
         http: Http {
             method: parts.method.as_str(),
             path: parts.uri.path(),
-            protocol: "HTTP/1.1",
+            protocol: protocol(parts.version),
             source_ip: peer.ip(),
             user_agent: header(&parts.headers, USER_AGENT).unwrap_or_default(),
         },
@@ -147,6 +145,14 @@ fn request_context<'a>(
         stage: "$default",
         time: now.format("%d/%b/%Y:%H:%M:%S +0000").to_string(),
         time_epoch: now.timestamp_millis(),
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
     }
 }
 

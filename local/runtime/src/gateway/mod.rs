@@ -11,10 +11,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use rustls::ServerConfig;
 use tokio::time::timeout;
 
 use self::body::Bodies;
@@ -60,6 +61,7 @@ pub(crate) enum Target {
 pub(crate) struct Routing {
     routes: RouteTable<Target>,
     refusals: Refusals,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Routing {
@@ -67,6 +69,7 @@ impl Routing {
     pub(crate) fn new(routes: RouteTable<Target>, settings: Settings) -> Self {
         Self {
             routes,
+            tls: settings.tls.clone(),
             refusals: Refusals::new(settings),
         }
     }
@@ -202,9 +205,24 @@ async fn response_of(function: &Function, answer: Answer) -> Result<Reply, Refus
     })
 }
 
+/// HTTP/2 names the host outside of the headers, and an absolute URI does so, too; it then counts
+/// before `Host` (RFC 9113, section 8.3.1; RFC 9112, section 3.2.2).
+fn name_host(parts: &mut Parts) {
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let host = authority.and_then(|host| HeaderValue::from_str(host).ok());
+    if let Some(host) = host {
+        parts.headers.insert(HOST, host);
+    }
+}
+
 impl Handle for Gateway {
+    fn tls(&self) -> Option<Arc<ServerConfig>> {
+        locked(&self.routing).tls.clone()
+    }
+
     async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Reply {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        name_host(&mut parts);
         let trace = Trace::of(&parts.headers);
         let routing = Arc::clone(&locked(&self.routing));
         match self.answer(&routing, &parts, body, peer, trace).await {

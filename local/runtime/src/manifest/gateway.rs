@@ -1,6 +1,11 @@
 //! `[gateway]`: what holds for all functions.
 
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
 use super::members::{Faults, Members};
+use super::tls;
 
 /// Most calls in flight that can be asked for.
 const IN_FLIGHT_MAX: usize = 100_000;
@@ -22,6 +27,8 @@ pub(crate) struct Gateway {
     pub(crate) connections_max: usize,
     /// Most of them from one address.
     pub(crate) connections_per_ip_max: usize,
+    /// What the HTTP address speaks TLS with, if it does.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// The form of the errors that the runtime itself answers on its HTTP address.
@@ -50,6 +57,7 @@ impl Gateway {
             connections_per_ip_max: table
                 .take_number("connections_per_ip_max", 1..=CONNECTIONS_MAX, faults)
                 .unwrap_or(connections_max),
+            tls: tls::read(&mut table, faults),
         };
         table.refuse_rest(faults);
         gateway

@@ -16,6 +16,7 @@ mod source;
 mod standalone;
 mod table;
 mod user;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

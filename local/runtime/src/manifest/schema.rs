@@ -74,6 +74,7 @@ mod tests {
         for (definition, header) in [
             ("gateway", "[gateway]"),
             ("cluster", "[cluster]"),
+            ("tls", "[gateway.tls]"),
             ("static", "[[static]]"),
             ("kafka", "[kafka]"),
             ("defaults", "[defaults]"),

@@ -1,6 +1,6 @@
 //! The connections of one server: who may come in, and who has to leave for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use super::pace::Pace;
 /// Connections closed at once when there are too many, so that the search for the ones that have
 /// waited longest is seldom.
 const CLOSED_AT_ONCE: usize = 64;
+/// Most TLS handshakes under way: each may cost the processor a millisecond, and holds memory.
+const HANDSHAKES_MAX: usize = 4096;
 /// How long a connection must have waited for its client before it is closed for another.
 const SPARED_FOR: Duration = Duration::from_secs(1);
 
@@ -21,6 +23,8 @@ pub(super) struct Crowd {
     bounds: Bounds,
     members: HashMap<MemberId, Member>,
     by_ip: HashMap<IpAddr, usize>,
+    /// The connections in a TLS handshake, first come first, and some that are no longer.
+    handshakes: VecDeque<MemberId>,
     counter: MemberId,
 }
 
@@ -39,6 +43,7 @@ impl Crowd {
             bounds,
             members: HashMap::new(),
             by_ip: HashMap::new(),
+            handshakes: VecDeque::new(),
             counter: 0,
         }
     }
@@ -58,7 +63,24 @@ impl Crowd {
         if of_ip >= self.bounds.per_ip_max && !self.close_longest_waiting(Some(ip), now) {
             return false;
         }
-        !self.is_full() || self.close_longest_waiting(None, now)
+        (!self.is_full() || self.close_longest_waiting(None, now)) && self.may_shake_hands(now)
+    }
+
+    /// Whether there is room for one more TLS handshake, if need be at the cost of the longest.
+    fn may_shake_hands(&mut self, now: Instant) -> bool {
+        if self.handshakes.len() < HANDSHAKES_MAX {
+            return true;
+        }
+        let members = &self.members;
+        self.handshakes.retain(|id| {
+            let member = members.get(id);
+            member.is_some_and(|member| member.pace.in_handshake())
+        });
+        if self.handshakes.len() < HANDSHAKES_MAX {
+            return true;
+        }
+        let longest = self.handshakes.front().copied();
+        longest.is_some_and(|id| self.close_waiting(id, now))
     }
 
     /// Adds a connection; the registration is for ending it.
@@ -67,6 +89,9 @@ impl Crowd {
         self.counter += 1;
         *self.by_ip.entry(ip).or_default() += 1;
         let member = Member { ip, pace, abort };
+        if member.pace.in_handshake() {
+            self.handshakes.push_back(self.counter);
+        }
         self.members.insert(self.counter, member);
         (self.counter, registration)
     }
@@ -102,20 +127,27 @@ impl Crowd {
         let candidates = members.filter(|(_, member)| ip.is_none_or(|ip| ip == member.ip));
         let mut waiting: Vec<_> = candidates
             .filter_map(|(id, member)| Some((member.pace.waiting_since()?, *id)))
-            .filter(|(since, _)| now.saturating_duration_since(*since) >= SPARED_FOR)
             .collect();
         waiting.sort_unstable_by_key(|(since, _)| *since);
         let longest = waiting.into_iter().take(CLOSED_AT_ONCE);
         let mut closed = false;
         for (_, id) in longest {
-            if let Some(member) = self.members.get(&id)
-                && member.pace.close()
-            {
-                self.remove(id);
-                closed = true;
-            }
+            closed |= self.close_waiting(id, now);
         }
         closed
+    }
+
+    /// Closes a connection if it has waited for its client for long enough.
+    fn close_waiting(&mut self, id: MemberId, now: Instant) -> bool {
+        let Some(member) = self.members.get(&id) else {
+            return false;
+        };
+        let waited = |since| now.saturating_duration_since(since) >= SPARED_FOR;
+        let closes = member.pace.waiting_since().is_some_and(waited) && member.pace.close();
+        if closes {
+            self.remove(id);
+        }
+        closes
     }
 }
 
@@ -143,7 +175,7 @@ mod tests {
         }
 
         fn enter(&mut self, ip: IpAddr) -> Option<Arc<Pace>> {
-            let pace = Arc::new(Pace::new());
+            let pace = Arc::new(Pace::new(false));
             self.crowd.make_room(ip, self.now).then(|| {
                 self.crowd.add(ip, Arc::clone(&pace));
                 pace
@@ -153,6 +185,30 @@ mod tests {
         fn later(&mut self) {
             self.now = Instant::now() + SPARED_FOR;
         }
+    }
+
+    #[test]
+    fn handshake_that_takes_long_makes_room_for_another() {
+        let mut crowd = Crowd::new(Bounds {
+            connections_max: 2 * HANDSHAKES_MAX,
+            per_ip_max: 2 * HANDSHAKES_MAX,
+            patient: false,
+        });
+        let paces: Vec<_> = (0..HANDSHAKES_MAX)
+            .map(|_| Arc::new(Pace::new(true)))
+            .collect();
+        let now = Instant::now();
+        for pace in &paces {
+            assert!(crowd.make_room(ip(1), now));
+            crowd.add(ip(1), Arc::clone(pace));
+        }
+        assert!(!crowd.make_room(ip(2), now), "all have begun just now");
+        paces[1].secured();
+        assert!(crowd.make_room(ip(2), now), "one is done");
+        crowd.add(ip(2), Arc::new(Pace::new(true)));
+        assert!(crowd.make_room(ip(2), Instant::now() + SPARED_FOR));
+        assert!(!paces[0].working(), "it took longest");
+        assert!(paces[1].working() && paces[2].working());
     }
 
     fn ip(last: u8) -> IpAddr {

@@ -1,24 +1,37 @@
 //! What a connection is doing, and since when.
 //!
 //! A store per step, and one look at all connections a second, cost less than a timer per
-//! request or per connection.
+//! request or per connection. What the streams of an HTTP/2 connection do, [`turn`](super::turn)
+//! keeps.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::turn::Streams;
+use crate::function::locked;
+
+/// What an HTTP/2 client sends first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How much is read to find out what is spoken: as much as HTTP/1 would read, which takes it in one
+/// piece then, and needs no larger buffer.
+const AHEAD_BYTES: usize = 8 * 1024;
+/// Longest time for a TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Longest time for a request's head, and from the beginning of a connection to its first one.
 const HEAD_MAX: Duration = Duration::from_secs(5);
 /// Longest time without a request after one was answered.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 /// Longest time for a client to take its reply.
 const REPLY_MAX: Duration = Duration::from_secs(30);
+/// Longest time for an HTTP/2 client without requests to let go of a connection that is to end.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// The lowest bits of the state; the rest is when it began, in milliseconds.
 const HEAD: u64 = 0;
@@ -26,20 +39,39 @@ const WORKING: u64 = 1;
 const REPLYING: u64 = 2;
 const IDLE: u64 = 3;
 const CLOSING: u64 = 4;
+const HANDSHAKE: u64 = 5;
+/// HTTP/2: there are streams, each with a state of its own.
+const STREAMS: u64 = 6;
+/// HTTP/2: as [`IDLE`], but what comes is not the beginning of a head: it may be a ping.
+const QUIET: u64 = 7;
 const BITS: u32 = 3;
 const MASK: u64 = (1 << BITS) - 1;
 
-/// What a connection is doing, and since when. Begins with the wait for the first head.
+/// What a connection is doing, and since when. Begins with the TLS handshake, or else the wait for
+/// the first head.
 pub(super) struct Pace {
     opened: Instant,
     state: AtomicU64,
+    streams: Mutex<Streams>,
 }
 
 impl Pace {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(tls: bool) -> Self {
         Self {
             opened: Instant::now(),
-            state: AtomicU64::new(HEAD),
+            state: AtomicU64::new(if tls { HANDSHAKE } else { HEAD }),
+            streams: Mutex::new(Streams::new()),
+        }
+    }
+
+    pub(super) fn in_handshake(&self) -> bool {
+        self.is(HANDSHAKE)
+    }
+
+    /// The TLS handshake is done.
+    pub(super) fn secured(&self) {
+        if self.is(HANDSHAKE) {
+            self.enter(HEAD);
         }
     }
 
@@ -72,30 +104,75 @@ impl Pace {
         }
     }
 
-    /// Whether the client has kept the connection waiting for too long.
+    /// The HTTP/2 client is told to go.
+    pub(super) fn leaving(&self) {
+        let mut streams = locked(&self.streams);
+        streams.leaving = true;
+        if self.is(QUIET) {
+            self.enter(QUIET);
+        }
+    }
+
+    /// Lets a stream begin or go on; `change` gets all of them. Nothing happens, and none is returned,
+    /// if the connection is being closed.
+    pub(super) fn change_streams<T>(&self, change: impl FnOnce(&mut Streams) -> T) -> Option<T> {
+        let mut streams = locked(&self.streams);
+        if self.is(CLOSING) {
+            return None;
+        }
+        let changed = change(&mut streams);
+        if streams.is_flood() {
+            self.enter(CLOSING);
+        } else if streams.is_empty() {
+            self.enter(QUIET);
+        } else if !self.is(STREAMS) {
+            self.enter(STREAMS);
+        }
+        Some(changed)
+    }
+
+    /// Whether the client has kept the connection waiting for too long, or it is being closed.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         let state = self.state.load(Ordering::Relaxed);
+        let waited = |since: Instant| now.saturating_duration_since(since);
         let bound = match state & MASK {
+            HANDSHAKE => HANDSHAKE_MAX,
             HEAD => HEAD_MAX,
             REPLYING => REPLY_MAX,
-            IDLE => IDLE_MAX,
+            QUIET if locked(&self.streams).leaving => LEAVE_MAX,
+            IDLE | QUIET => IDLE_MAX,
+            STREAMS => {
+                let waiting = locked(&self.streams).first_waiting();
+                return waiting.is_some_and(|since| waited(since) > REPLY_MAX);
+            }
+            CLOSING => return true,
             _ => return false,
         };
-        now.saturating_duration_since(self.since(state)) > bound
+        waited(self.since(state)) > bound
     }
 
     /// Since when the connection does nothing but wait for its client, if it does.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         let state = self.state.load(Ordering::Relaxed);
-        is_waiting(state).then(|| self.since(state))
+        match state & MASK {
+            STREAMS => locked(&self.streams).all_waiting_since(),
+            WORKING | CLOSING => None,
+            _ => Some(self.since(state)),
+        }
     }
 
     /// Marks the connection as closing; false if it is no longer waiting for its client.
     pub(super) fn close(&self) -> bool {
+        let streams = locked(&self.streams);
         let closed = self
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
-                is_waiting(state).then_some((state & !MASK) | CLOSING)
+                let waits = match state & MASK {
+                    STREAMS => streams.all_waiting_since().is_some(),
+                    WORKING | CLOSING => false,
+                    _ => true,
+                };
+                waits.then_some((state & !MASK) | CLOSING)
             });
         closed.is_ok()
     }
@@ -116,28 +193,49 @@ impl Pace {
     }
 }
 
-fn is_waiting(state: u64) -> bool {
-    matches!(state & MASK, HEAD | REPLYING | IDLE)
-}
-
 /// A stream that tells its pace what happens on it.
-pub(super) struct Paced {
-    stream: TcpStream,
+pub(super) struct Paced<S> {
+    stream: S,
     pace: Arc<Pace>,
+    /// What has been looked at, and is still to be read.
+    ahead: Bytes,
 }
 
-impl Paced {
-    pub(super) fn new(stream: TcpStream, pace: Arc<Pace>) -> Self {
-        Self { stream, pace }
+impl<S> Paced<S> {
+    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
+        Self {
+            stream,
+            pace,
+            ahead: Bytes::new(),
+        }
     }
 }
 
-impl AsyncRead for Paced {
+impl<S: AsyncRead + Unpin> Paced<S> {
+    /// Whether the client begins with the preface of HTTP/2, which is still to be read then.
+    pub(super) async fn begins_http2(&mut self) -> io::Result<bool> {
+        let mut read = BytesMut::with_capacity(AHEAD_BYTES);
+        while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
+            if self.read_buf(&mut read).await? == 0 {
+                break;
+            }
+        }
+        self.ahead = read.freeze();
+        Ok(self.ahead.starts_with(PREFACE))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_ready() {
             self.pace.received();
@@ -146,7 +244,7 @@ impl AsyncRead for Paced {
     }
 }
 
-impl AsyncWrite for Paced {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -196,9 +294,30 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn preface_is_recognized_and_nothing_is_lost() {
+        for (sent, is_http2) in [
+            (&PREFACE[..], true),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more", true),
+            (b"PRI * HTTP/1.1\r\n\r\n", false),
+            (b"POST / HTTP/1.1\r\n\r\n", false),
+            (b"PRI", false),
+            (b"", false),
+        ] {
+            // In two pieces.
+            let (first, second) = sent.split_at(sent.len() / 2);
+            let client = first.chain(second);
+            let mut stream = Paced::new(client, Arc::new(Pace::new(false)));
+            assert_eq!(stream.begins_http2().await.expect("read"), is_http2);
+            let mut read = Vec::new();
+            stream.read_to_end(&mut read).await.expect("read");
+            assert_eq!(read, sent);
+        }
+    }
+
     #[test]
     fn every_wait_for_the_client_is_bounded_but_work_is_not() {
-        let pace = Pace::new();
+        let pace = Pace::new(false);
         assert_bound(&pace, Some(HEAD_MAX));
         assert!(pace.working());
         pace.received();
@@ -215,7 +334,7 @@ mod tests {
 
     #[test]
     fn pieces_of_a_stream_are_the_clients_to_take_and_the_time_between_is_not() {
-        let pace = Pace::new();
+        let pace = Pace::new(false);
         assert!(pace.working());
         pace.replying();
         assert_bound(&pace, Some(REPLY_MAX));
@@ -230,7 +349,7 @@ mod tests {
 
     #[test]
     fn connection_at_work_is_not_closed_and_a_closed_one_does_no_work() {
-        let pace = Pace::new();
+        let pace = Pace::new(false);
         assert!(pace.waiting_since().is_some());
         assert!(pace.working());
         assert!(pace.waiting_since().is_none() && !pace.close());

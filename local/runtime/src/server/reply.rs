@@ -5,31 +5,36 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::Response;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::pace::Pace;
+use super::turn::{self, Turn};
 use crate::answer::{Answer, Stream};
 use crate::call::Failure;
 
 /// What every server here answers.
 pub(crate) type Reply = Response<ReplyBody>;
 
-/// The body of a reply. A stream that fails ends the connection, so that no client takes it for
-/// whole.
-pub(crate) enum ReplyBody {
+/// The body of a reply. A stream that fails ends the connection, over HTTP/2 the request, so that no
+/// client takes it for whole.
+pub(crate) struct ReplyBody {
+    content: Content,
+    turn: Option<Turn>,
+}
+
+enum Content {
     /// Bytes that are there.
     Whole(Full<Bytes>),
     /// Bytes that come.
-    Stream(PacedStream),
+    Stream(Stream),
 }
 
-/// A stream, and the pace of the connection it goes to.
-pub(crate) struct PacedStream {
-    stream: Stream,
-    pace: Option<Arc<Pace>>,
+/// Bytes of a reply, which an HTTP/2 client has taken when they are dropped.
+pub(crate) struct Piece {
+    bytes: Bytes,
+    _stream: Option<Arc<turn::Stream>>,
 }
 
 impl ReplyBody {
@@ -38,72 +43,93 @@ impl ReplyBody {
     /// # Errors
     /// What cut it off; [`Failure::ResponseTooLarge`].
     pub(crate) async fn whole(self) -> Result<Self, Failure> {
-        match self {
-            Self::Whole(_) => Ok(self),
-            Self::Stream(PacedStream { stream, .. }) => {
-                Ok(Answer::Stream(stream).whole().await?.into())
-            }
+        match self.content {
+            Content::Whole(_) => Ok(self),
+            Content::Stream(stream) => Ok(Answer::Stream(stream).whole().await?.into()),
         }
     }
 
-    /// The body on a connection with this pace: the client's time for a reply begins.
-    pub(super) fn paced(self, pace: Arc<Pace>) -> Self {
-        pace.replying();
-        match self {
-            Self::Stream(PacedStream { stream, .. }) => Self::Stream(PacedStream {
-                stream,
-                pace: Some(pace),
-            }),
-            whole @ Self::Whole(_) => whole,
+    /// The body as the reply to the request whose turn this is: the client's time for it begins.
+    pub(super) fn in_turn(self, turn: Turn) -> Self {
+        turn.replying();
+        Self {
+            turn: Some(turn),
+            ..self
         }
     }
 }
 
 impl From<Stream> for ReplyBody {
     fn from(stream: Stream) -> Self {
-        Self::Stream(PacedStream { stream, pace: None })
+        Self {
+            content: Content::Stream(stream),
+            turn: None,
+        }
     }
 }
 
 impl From<Bytes> for ReplyBody {
     fn from(bytes: Bytes) -> Self {
-        Self::Whole(Full::new(bytes))
+        Self {
+            content: Content::Whole(Full::new(bytes)),
+            turn: None,
+        }
     }
 }
 
 impl Body for ReplyBody {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Failure;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match self.get_mut() {
-            Self::Whole(whole) => Pin::new(whole)
+    ) -> Poll<Option<Result<Frame<Piece>, Failure>>> {
+        let Self { content, turn } = self.get_mut();
+        let polled = match content {
+            Content::Whole(whole) => Pin::new(whole)
                 .poll_frame(context)
                 .map_err(|never: Infallible| match never {}),
-            Self::Stream(PacedStream { stream, pace }) => {
+            Content::Stream(stream) => {
                 let polled = Pin::new(stream).poll_frame(context);
-                match pace {
+                match turn {
                     None => {}
                     // The client has what there is: the time until the next piece is the function's.
-                    Some(pace) if polled.is_pending() => pace.streaming(),
-                    Some(pace) => pace.replying(),
+                    Some(turn) if polled.is_pending() => turn.streaming(),
+                    Some(turn) => turn.replying(),
                 }
                 polled
             }
-        }
+        };
+        let piece = |bytes| Piece {
+            bytes,
+            _stream: turn.as_ref().and_then(Turn::stream),
+        };
+        polled.map_ok(|frame| frame.map_data(piece))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(whole) if whole.is_end_stream())
+        matches!(&self.content, Content::Whole(whole) if whole.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(whole) => whole.size_hint(),
-            Self::Stream(_) => SizeHint::default(),
+        match &self.content {
+            Content::Whole(whole) => whole.size_hint(),
+            Content::Stream(_) => SizeHint::default(),
         }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
     }
 }

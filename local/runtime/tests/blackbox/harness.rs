@@ -387,9 +387,24 @@ pub(crate) struct Load {
 impl Load {
     /// Starts so many clients.
     pub(crate) fn start(clients: usize, runtime: &Runtime, path: &str) -> Self {
+        Self::of(clients, runtime, path, reqwest::Client::new)
+    }
+
+    /// As [`Load::start`], with clients that speak HTTP/2.
+    pub(crate) fn over_http2(clients: usize, runtime: &Runtime, path: &str) -> Self {
+        let client = || reqwest::Client::builder().http2_prior_knowledge().build();
+        Self::of(clients, runtime, path, || client().unwrap())
+    }
+
+    fn of(
+        clients: usize,
+        runtime: &Runtime,
+        path: &str,
+        client: impl Fn() -> reqwest::Client,
+    ) -> Self {
         let over = Arc::new(AtomicBool::new(false));
-        let client = |_| {
-            let (client, url) = (reqwest::Client::new(), runtime.url(path));
+        let started = |_| {
+            let (client, url) = (client(), runtime.url(path));
             let over = Arc::clone(&over);
             tokio::spawn(async move {
                 let mut answered = 0;
@@ -401,7 +416,7 @@ impl Load {
                 answered
             })
         };
-        let clients = (0..clients).map(client).collect();
+        let clients = (0..clients).map(started).collect();
         Self { over, clients }
     }
 
