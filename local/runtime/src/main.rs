@@ -20,6 +20,7 @@ mod logs;
 mod manifest;
 mod metrics;
 mod platform;
+mod producer;
 mod program;
 mod reaper;
 mod runtime_api;

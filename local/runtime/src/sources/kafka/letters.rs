@@ -1,21 +1,16 @@
 //! Dead letters: records that are given up, written to another topic.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::time::Duration;
 
-use anyhow::{Context, anyhow};
 use futures_util::future::join_all;
-use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::future_producer::OwnedDeliveryResult;
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{DeliveryFuture, FutureRecord};
 
 use super::event::Record;
 use super::parked::LetterPlace;
 use super::progress::Loss;
-use crate::function::locked;
 use crate::manifest::{KafkaSource, LetterTopic};
+use crate::producer::{Producer, acknowledged};
 
 /// What the names of the headers begin with, as Spring Kafka has them.
 const PREFIX: &str = "kafka_dlt-";
@@ -28,12 +23,8 @@ pub(super) const PARKED: &str = "kafka_dlt-parked";
 /// The key is parked no longer; the value is the offset of the last letter taken back, or empty.
 pub(super) const UNPARKED: &str = "kafka_dlt-unparked";
 
-/// How long a letter may take to be acknowledged.
-pub(super) const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 /// Longest text of an error in a letter, in bytes.
 const ERROR_BYTES_MAX: usize = 1024;
-/// Largest letter in bytes; the broker's own bound is what matters.
-const LETTER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Writes the records that one source gives up.
 pub(crate) struct DeadLetters {
@@ -41,8 +32,7 @@ pub(crate) struct DeadLetters {
     template: LetterTopic,
     group: String,
     parks: bool,
-    config: ClientConfig,
-    producer: Mutex<FutureProducer>,
+    producer: Producer,
 }
 
 impl DeadLetters {
@@ -54,31 +44,12 @@ impl DeadLetters {
         let Some(template) = source.on_failure.clone() else {
             return Ok(None);
         };
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &source.bootstrap_servers)
-            .set("client.id", client)
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set(
-                "message.timeout.ms",
-                ACKNOWLEDGED_WITHIN.as_millis().to_string(),
-            )
-            .set("message.max.bytes", LETTER_BYTES_MAX.to_string())
-            // The topic's bound holds for the letters sent together, and all of them are refused.
-            .set("batch.num.messages", "1")
-            .set("reconnect.backoff.max.ms", "1000")
-            .set("topic.metadata.propagation.max.ms", "5000")
-            // The same partition that Java's clients choose for a key.
-            .set("partitioner", "murmur2_random");
-        let producer = config.create().context("no producer for dead letters")?;
         Ok(Some(Self {
             topics: source.topics.iter().map(|it| it.as_ref().clone()).collect(),
             template,
             group: source.group.clone(),
             parks: source.park_key,
-            config,
-            producer: Mutex::new(producer),
+            producer: Producer::new(&source.bootstrap_servers, client)?,
         }))
     }
 
@@ -104,9 +75,12 @@ impl DeadLetters {
                 .collect();
             for delivery in join_all(sent.into_iter().map(acknowledged)).await {
                 match delivery {
-                    Ok(place) => places.push(place),
+                    Ok(letter) => places.push(LetterPlace {
+                        partition: letter.partition,
+                        offset: letter.offset,
+                    }),
                     Err(reason) => {
-                        self.replace_if_broken();
+                        self.producer.replace_if_broken();
                         return (places, Some(format!("{reason:#}")));
                     }
                 }
@@ -126,8 +100,7 @@ impl DeadLetters {
         let headers = with(headers, ORIGINAL_TOPIC, topic);
         let to = self.template.of(topic);
         let record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&to).key(key).headers(headers);
-        let sent = locked(&self.producer).send_result(record);
-        acknowledged(sent.map_err(|(error, _)| error.into())).await?;
+        acknowledged(self.producer.send(record)).await?;
         Ok(())
     }
 
@@ -137,8 +110,7 @@ impl DeadLetters {
         let mut letter = FutureRecord::to(&to).headers(self.headers(record, loss, error));
         letter.key = key.as_ref();
         letter.payload = value.as_ref();
-        let sent = locked(&self.producer).send_result(letter);
-        sent.map_err(|(error, _)| error.into())
+        self.producer.send(letter)
     }
 
     fn headers(&self, record: &Record, loss: &Loss, error: &str) -> OwnedHeaders {
@@ -175,30 +147,6 @@ impl DeadLetters {
         } else {
             headers
         }
-    }
-
-    /// A producer that met a fatal error never recovers.
-    fn replace_if_broken(&self) {
-        let mut producer = locked(&self.producer);
-        let Some((code, reason)) = producer.client().fatal_error() else {
-            return;
-        };
-        tracing::error!(%code, reason, "replacing the producer of dead letters");
-        match self.config.create() {
-            Ok(new) => *producer = new,
-            Err(error) => tracing::error!("no producer for dead letters: {error}"),
-        }
-    }
-}
-
-async fn acknowledged(sent: anyhow::Result<DeliveryFuture>) -> anyhow::Result<LetterPlace> {
-    let report: OwnedDeliveryResult = sent?.await.map_err(|_| anyhow!("the producer is gone"))?;
-    match report {
-        Ok(delivery) => Ok(LetterPlace {
-            partition: delivery.partition,
-            offset: delivery.offset,
-        }),
-        Err((error, _)) => Err(error.into()),
     }
 }
 

@@ -22,12 +22,13 @@ use super::collect::{Collector, Terms};
 use super::commit::{COMMITTED_WITHIN, Place, commit, commit_now, finished};
 use super::consumer::{Context, Rebalance, client_config, member_config};
 use super::event::{EVENT_BYTES_MAX, Shape};
-use super::letters::{ACKNOWLEDGED_WITHIN, DeadLetters};
+use super::letters::DeadLetters;
 use super::parked::{Follower, follow_letters};
 use super::prepare;
 use super::progress::Rules;
 use super::worker::{Shared, Worker};
 use super::{Source, lag, start};
+use crate::producer::ACKNOWLEDGED_WITHIN;
 use crate::sources::status::State;
 
 /// How often offsets are committed, at most.
