@@ -310,8 +310,9 @@ impl Fleet {
     }
 }
 
-/// Tells each function whom to wake when it has answered.
+/// Tells each function whom to wake when it has answered, and how many records may follow its events.
 fn connect(deployments: &BTreeMap<String, Arc<Deployment>>) {
+    let mut records = BTreeMap::new();
     for (name, deployment) in deployments {
         let listens = |other: &&Arc<Deployment>| {
             let continuous = other.sources().continuous;
@@ -319,5 +320,25 @@ fn connect(deployments: &BTreeMap<String, Arc<Deployment>>) {
         };
         let listeners = deployments.values().filter(listens);
         deployment.set_listeners(listeners.map(|it| Arc::clone(&it.wake)).collect());
+        deployment.set_records_after(records_after(name, deployments, &mut records));
     }
+}
+
+/// How many records may follow an event of a function, one after the other, as `known` of some.
+fn records_after(
+    name: &str,
+    deployments: &BTreeMap<String, Arc<Deployment>>,
+    known: &mut BTreeMap<String, usize>,
+) -> usize {
+    if let Some(records) = known.get(name) {
+        return *records;
+    }
+    let policy = deployments.get(name).map(|it| it.asynchronous());
+    let policy = policy.unwrap_or_default();
+    // The manifest has seen to it that they do not go in circles.
+    let after = policy.destinations();
+    let after = after.map(|next| 1 + records_after(next.as_ref(), deployments, known));
+    let records = after.max().unwrap_or_default();
+    known.insert(name.to_owned(), records);
+    records
 }

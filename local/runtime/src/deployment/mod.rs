@@ -37,6 +37,7 @@ struct Deployed {
     routes: Vec<Route>,
     sources: Sources,
     listeners: Vec<Arc<Notify>>,
+    records_after: usize,
 }
 
 /// A version that takes a share of the calls until it is promoted or taken back.
@@ -73,6 +74,7 @@ impl Deployment {
                 routes: Vec::new(),
                 sources: Sources::default(),
                 listeners: Vec::new(),
+                records_after: 0,
             }),
         }
     }
@@ -232,6 +234,17 @@ impl Deployment {
     /// Who is woken when it has answered.
     pub(crate) fn set_listeners(&self, listeners: Vec<Arc<Notify>>) {
         self.state().listeners = listeners;
+    }
+
+    /// How many records may follow one of its events, one after the other: its own, that of the event
+    /// which this is for its destination, and so on.
+    pub(crate) fn records_after(&self) -> usize {
+        self.state().records_after
+    }
+
+    /// How many that are now.
+    pub(crate) fn set_records_after(&self, records: usize) {
+        self.state().records_after = records;
     }
 
     fn state(&self) -> MutexGuard<'_, Deployed> {

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::record::{Response, record};
 use super::retry::{Attempt, Condition, Next, Progress};
+use super::room::Place;
 use super::runner::Ended;
 use super::store::{Change, Event};
 use super::writer::Unkept;
@@ -20,6 +21,8 @@ use crate::trace::Trace;
 
 /// Pause before the disk is tried again.
 const DISK_AGAIN: Duration = Duration::from_secs(1);
+/// Pause before a record without room is tried again.
+const ROOM_AGAIN: Duration = Duration::from_secs(1);
 
 /// When an event runs again; nothing if it is over.
 type Again = Option<(SystemTime, Entry)>;
@@ -105,11 +108,12 @@ impl EventQueue {
             &policy.on_failure
         };
         let mut changes = vec![Change::Remove(entry.key)];
-        let delivered = destination.as_ref().map(|function| {
-            let (change, delivered) = self.delivery(function.as_ref(), &entry.event, &over);
+        let mut delivered = None;
+        if let Some(function) = destination {
+            let (change, record) = self.delivery(function.as_ref(), &entry, over).await;
             changes.push(change);
-            delivered
-        });
+            delivered = Some(record);
+        }
         // Ends with the runtime at the latest; then the event runs again.
         while let Err(Unkept) = self.writer().await.commit(changes.clone()).await {
             if delivered.is_some() {
@@ -122,15 +126,18 @@ impl EventQueue {
         }
     }
 
-    fn delivery(&self, function: &str, event: &Event, over: &Over) -> (Change, Entry) {
+    /// The record of an event that is over, for `function`, as soon as there is room for it.
+    async fn delivery(&self, function: &str, over_event: &Entry, over: Over) -> (Change, Entry) {
         let now = SystemTime::now();
         let Over {
             condition,
             payload,
             response,
         } = over;
-        let payload = record(event, payload, *condition, response.as_ref(), now);
-        let place = self.room.place_anyway(function, payload.len());
+        let event = &over_event.event;
+        let payload = record(event, &payload, condition, response.as_ref(), now);
+        drop(response);
+        let place = self.room_for(function, payload.len(), over_event).await;
         let event = Event {
             function: function.to_owned(),
             id: new_id(),
@@ -140,6 +147,27 @@ impl EventQueue {
             progress: Progress::new(now),
         };
         self.entry(event, payload, place)
+    }
+
+    /// Waits for the place of a record of so many bytes that replaces `event`.
+    async fn room_for(&self, function: &str, bytes: usize, event: &Entry) -> Place {
+        let mut told = false;
+        loop {
+            let destination = self.fleet.get(function);
+            let records = destination.map_or(0, |it| it.records_after());
+            let place = self
+                .room
+                .place_instead_of(&event.place, function, bytes, records);
+            if let Some(place) = place {
+                return place;
+            }
+            if !told {
+                let id = event.event.id;
+                tracing::warn!(function, %id, "the record of an event waits for room");
+                told = true;
+            }
+            sleep(ROOM_AGAIN).await;
+        }
     }
 
     /// The manifest does not have the function, but another one may.

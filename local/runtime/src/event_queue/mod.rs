@@ -47,7 +47,7 @@ pub(crate) struct EventQueue {
 /// Why an event is not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotAccepted {
-    /// The function has as many as it may have, or all together have as many bytes.
+    /// The function has as many as it may have, or there is no room for so many bytes.
     Full,
     /// It could not be written to the disk.
     Unkept,
@@ -60,7 +60,7 @@ struct Entry {
     event: Event,
     /// Only as long as it has not waited.
     payload: Option<Bytes>,
-    _place: Place,
+    place: Place,
 }
 
 impl EventQueue {
@@ -97,7 +97,7 @@ impl EventQueue {
                 key,
                 event,
                 payload: None,
-                _place: place,
+                place,
             });
         }
         let _opened_once = self.writer.set(Writer::start(store, state.to_owned())?);
@@ -122,7 +122,8 @@ impl EventQueue {
         let bytes = call.payload.len();
         let max = deployment.asynchronous().queue_max;
         let name = &deployment.name;
-        let place = self.room.place(name, bytes, max);
+        let records = deployment.records_after();
+        let place = self.room.place(name, bytes, records, max);
         let place = place.ok_or(NotAccepted::Full)?;
         let extras = call.extras.unwrap_or_default();
         let text = |header: &http::HeaderValue| header.to_str().map(str::to_owned).ok();
@@ -156,7 +157,7 @@ impl EventQueue {
             key,
             event,
             payload: Some(payload),
-            _place: place,
+            place,
         };
         (change, entry)
     }

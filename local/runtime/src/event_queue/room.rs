@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use crate::function::locked;
 
-/// Most bytes of payloads that are kept, over all functions.
+/// Most bytes of payloads that are kept, over all functions: of events, and of records on their way.
 const BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// By how many bytes a record may be larger than what it tells of: an answer of the largest size, and
+/// what stands around it.
+const RECORD_GROWTH_MAX: usize = 7 * 1024 * 1024;
 
-/// The room for events.
+/// The room for events and records.
 #[derive(Debug, Default)]
 pub(super) struct Room(Mutex<Taken>);
 
@@ -28,23 +31,40 @@ pub(super) struct Place {
 
 impl Room {
     /// A place for one more event of a function that may have `max`; `None` if there is no room.
+    /// `records` may follow it, one after the other.
     pub(super) fn place(
         self: &Arc<Self>,
         function: &str,
         bytes: usize,
+        records: usize,
         max: usize,
     ) -> Option<Place> {
-        let is_free = {
-            let taken = locked(&self.0);
-            let events = taken.events.get(function).copied().unwrap_or_default();
-            events < max && taken.bytes + bytes <= BYTES_MAX
-        };
-        is_free.then(|| self.place_anyway(function, bytes))
+        let mut taken = locked(&self.0);
+        let events = taken.events.get(function).copied().unwrap_or_default();
+        let fits = events < max && taken.fits(bytes, records);
+        fits.then(|| self.take(&mut taken, function, bytes))
     }
 
-    /// A place for an event that is there already, or stands for one that was.
-    pub(super) fn place_anyway(self: &Arc<Self>, function: &str, bytes: usize) -> Place {
+    /// A place for the record that replaces an event; `None` while there is no room.
+    pub(super) fn place_instead_of(
+        self: &Arc<Self>,
+        event: &Place,
+        function: &str,
+        bytes: usize,
+        records: usize,
+    ) -> Option<Place> {
         let mut taken = locked(&self.0);
+        let growth = bytes.saturating_sub(event.bytes);
+        let fits = taken.fits(growth, records);
+        fits.then(|| self.take(&mut taken, function, bytes))
+    }
+
+    /// A place for an event that is there already.
+    pub(super) fn place_anyway(self: &Arc<Self>, function: &str, bytes: usize) -> Place {
+        self.take(&mut locked(&self.0), function, bytes)
+    }
+
+    fn take(self: &Arc<Self>, taken: &mut Taken, function: &str, bytes: usize) -> Place {
         taken.bytes += bytes;
         *taken.events.entry(function.to_owned()).or_default() += 1;
         Place {
@@ -58,6 +78,15 @@ impl Room {
     pub(super) fn events(&self, function: &str) -> usize {
         let taken = locked(&self.0);
         taken.events.get(function).copied().unwrap_or_default()
+    }
+}
+
+impl Taken {
+    /// Whether so many bytes fit in that `records` may follow. Those have room left for them, each for
+    /// one, so what is nearest to its end can always go on and make room for the others.
+    fn fits(&self, bytes: usize, records: usize) -> bool {
+        let kept_free = records.saturating_mul(RECORD_GROWTH_MAX);
+        self.bytes + bytes <= BYTES_MAX.saturating_sub(kept_free)
     }
 }
 
@@ -78,19 +107,48 @@ mod tests {
     #[test]
     fn room_is_bounded_by_events_of_a_function_and_bytes_of_all() {
         let room = Arc::new(Room::default());
-        let first = room.place("a", 10, 1).expect("room");
-        assert!(room.place("a", 10, 1).is_none());
-        let other = room.place("b", BYTES_MAX - 10, 1).expect("room");
-        assert!(room.place("c", 1, 1).is_none());
+        let first = room.place("a", 10, 0, 1).expect("room");
+        assert!(room.place("a", 10, 0, 1).is_none());
+        let other = room.place("b", BYTES_MAX - 10, 0, 1).expect("room");
+        assert!(room.place("c", 1, 0, 1).is_none());
         assert_eq!(
             [room.events("a"), room.events("b"), room.events("c")],
             [1, 1, 0]
         );
         drop(other);
         drop(first);
-        let again = room.place("a", BYTES_MAX, 1).expect("all room is back");
+        let again = room.place("a", BYTES_MAX, 0, 1).expect("all room is back");
         let _forced = room.place_anyway("a", 1);
         assert_eq!(room.events("a"), 2);
         drop(again);
+    }
+
+    #[test]
+    fn record_waits_for_room_and_takes_that_of_its_event() {
+        let room = Arc::new(Room::default());
+        let event = room.place("a", 100, 1, 9).expect("room");
+        let others = room.place_anyway("b", BYTES_MAX - 150);
+        assert!(room.place_instead_of(&event, "c", 151, 0).is_none());
+        let record = room.place_instead_of(&event, "c", 150, 0);
+        let record = record.expect("the event's bytes and those left");
+        drop(event);
+        assert!(room.place("d", 1, 0, 1).is_none(), "it is full");
+        drop((record, others));
+        assert!(room.place("d", BYTES_MAX, 0, 1).is_some());
+    }
+
+    #[test]
+    fn events_leave_room_for_the_records_that_follow_them() {
+        let room = Arc::new(Room::default());
+        let filled = BYTES_MAX - 2 * RECORD_GROWTH_MAX;
+        let first = room.place("first", filled, 2, 9).expect("room");
+        assert!(room.place("first", 1, 2, 9).is_none());
+        let largest = filled + RECORD_GROWTH_MAX;
+        let second = room.place_instead_of(&first, "second", largest, 1);
+        let second = second.expect("room was left for it");
+        drop(first);
+        assert!(room.place("first", 1, 2, 9).is_none());
+        let last = room.place_instead_of(&second, "last", BYTES_MAX, 0);
+        assert!(last.is_some(), "room was left for it");
     }
 }

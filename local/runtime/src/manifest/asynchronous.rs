@@ -70,7 +70,7 @@ impl Asynchronous {
     }
 
     /// The functions it names.
-    pub(super) fn destinations(&self) -> impl Iterator<Item = &Spanned<String>> {
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = &Spanned<String>> {
         self.on_success.iter().chain(&self.on_failure)
     }
 }
