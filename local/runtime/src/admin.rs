@@ -22,7 +22,7 @@ use crate::call::json;
 use crate::deployment::{Deployment, Terms};
 use crate::event_queue::EventQueue;
 use crate::function::{Function, InstanceView};
-use crate::manifest::INSTANCES_MAX;
+use crate::manifest::{Destination, INSTANCES_MAX};
 use crate::metrics::Registry;
 use crate::platform::{Deployed, Platform};
 use crate::server::{Handle, Reply, ReplyBody};
@@ -96,11 +96,18 @@ impl Admin {
             }
         }
         let level = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
-        for (name, (function, [queued, running, ready])) in &levels {
-            function.metrics.events.set(level(self.events.events(name)));
-            function.metrics.queued.set(level(*queued));
-            function.metrics.in_flight.set(level(*running));
-            function.metrics.instances_ready.set(level(*ready));
+        let mut events = self.events.events();
+        for (name, (function, [queued, running, ready])) in levels {
+            let kept = events.remove(&Destination::Function(name));
+            function.metrics.events.set(level(kept.unwrap_or_default()));
+            function.metrics.queued.set(level(queued));
+            function.metrics.in_flight.set(level(running));
+            function.metrics.instances_ready.set(level(ready));
+        }
+        for (recipient, count) in events {
+            if let Destination::Topic(_) = recipient {
+                self.registry.records(&recipient).set(level(count));
+            }
         }
         for deployment in self.platform.fleet.all() {
             if let Some(reserved) = deployment.current().reserved() {

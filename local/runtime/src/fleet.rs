@@ -35,6 +35,7 @@ pub(crate) struct Fleet {
     memory: Arc<Memory>,
     sink: LogSink,
     stop: Stop,
+    bootstrap_servers: Mutex<Option<String>>,
     deployments: Mutex<BTreeMap<String, Arc<Deployment>>>,
     sources: Mutex<BTreeMap<String, RunningSources>>,
     /// Whether anything calls functions by itself yet.
@@ -101,6 +102,7 @@ impl Fleet {
             memory: Arc::new(Memory::of_host()?),
             sink,
             stop,
+            bootstrap_servers: Mutex::default(),
             deployments: Mutex::default(),
             sources: Mutex::default(),
             begun: AtomicBool::new(false),
@@ -274,6 +276,16 @@ impl Fleet {
         locked(&self.dispatcher).set_in_flight_max(in_flight_max);
     }
 
+    /// The Kafka cluster that records of events are written to.
+    pub(crate) fn bootstrap_servers(&self) -> Option<String> {
+        locked(&self.bootstrap_servers).clone()
+    }
+
+    /// Changes which that is.
+    pub(crate) fn set_bootstrap_servers(&self, bootstrap_servers: Option<String>) {
+        *locked(&self.bootstrap_servers) = bootstrap_servers;
+    }
+
     /// Ends waits and runs that have lasted too long, instances that are stuck, and canaries that fail
     /// too often.
     pub(crate) fn sweep(&self, now: Instant) {
@@ -336,9 +348,7 @@ fn records_after(
     let policy = deployments.get(name).map(|it| it.asynchronous());
     let policy = policy.unwrap_or_default();
     // The manifest has seen to it that they do not go in circles.
-    let after = policy.destinations();
-    let after = after.map(|next| 1 + records_after(next.as_ref(), deployments, known));
-    let records = after.max().unwrap_or_default();
+    let records = policy.records_after(|next| records_after(next, deployments, known));
     known.insert(name.to_owned(), records);
     records
 }

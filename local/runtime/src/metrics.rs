@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use crate::answer::End;
 use crate::call::{Failure, Finished};
 use crate::cluster::ClusterView;
+use crate::manifest::Destination;
 
 /// Upper bounds of the duration histograms, in seconds.
 const SECONDS: &[f64] = &[
@@ -80,6 +81,13 @@ impl Registry {
                 epoch.set(lease.epoch as f64);
             }
         });
+    }
+
+    /// How many records of events wait to be written to a topic.
+    pub(crate) fn records(&self, topic: &Destination) -> Gauge {
+        let labels = [("destination", topic.to_string())];
+        let records = || gauge!("lambda_destination_records_queued", &labels);
+        metrics::with_local_recorder(&self.recorder, records)
     }
 
     /// The metrics of one function, all of them there from the start.

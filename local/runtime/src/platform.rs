@@ -40,6 +40,7 @@ impl Platform {
     ) -> anyhow::Result<Self> {
         let statics = static_targets(&manifest)?;
         let versions = fleet.prepare(&manifest.functions)?;
+        fleet.set_bootstrap_servers(manifest.bootstrap_servers);
         fleet.switch(manifest.functions, versions);
         let routing = Routing::new(routes(statics, &fleet)?, manifest.gateway);
         Ok(Self {
@@ -68,6 +69,7 @@ impl Platform {
         let versions = self.fleet.prepare(&manifest.functions)?;
         self.fleet.await_started(&versions).await?;
         let in_flight_max = manifest.gateway.in_flight_max;
+        self.fleet.set_bootstrap_servers(manifest.bootstrap_servers);
         let change = self.fleet.switch(manifest.functions, versions);
         self.fleet.set_in_flight_max(in_flight_max);
         let routes = routes(statics, &self.fleet)?;

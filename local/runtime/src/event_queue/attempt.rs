@@ -16,16 +16,16 @@ use super::writer::Unkept;
 use super::{Entry, EventQueue};
 use crate::call::{Call, Extras, Failure, new_id};
 use crate::deployment::Deployment;
-use crate::manifest::Asynchronous;
+use crate::manifest::{Asynchronous, Destination};
 use crate::trace::Trace;
 
 /// Pause before the disk is tried again.
-const DISK_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const DISK_AGAIN: Duration = Duration::from_secs(1);
 /// Pause before a record without room is tried again.
 const ROOM_AGAIN: Duration = Duration::from_secs(1);
 
 /// When an event runs again; nothing if it is over.
-type Again = Option<(SystemTime, Entry)>;
+pub(super) type Again = Option<(SystemTime, Entry)>;
 
 /// An event that is over.
 struct Over {
@@ -34,24 +34,27 @@ struct Over {
     response: Option<Response>,
 }
 
-/// Has the event's function run.
+/// Has the event's function run, or the record written.
 pub(super) async fn attempt(queue: Arc<EventQueue>, entry: Entry) -> Ended {
-    let function = entry.event.function.clone();
-    let again = match queue.fleet.get(&function) {
-        Some(deployment) => queue.run(&deployment, entry).await,
-        None => queue.wait_for_function(entry).await,
+    let (recipient, bytes) = (entry.event.recipient.clone(), entry.event.bytes);
+    let again = match &recipient {
+        Destination::Topic(topic) => queue.deliver(topic, entry).await,
+        Destination::Function(name) => match queue.fleet.get(name) {
+            Some(deployment) => queue.run(&deployment, entry).await,
+            None => queue.wait_for_function(name, entry).await,
+        },
     };
-    Ended { function, again }
+    Ended {
+        recipient,
+        bytes,
+        again,
+    }
 }
 
 impl EventQueue {
     async fn run(&self, deployment: &Deployment, mut entry: Entry) -> Again {
         let policy = deployment.asynchronous();
-        let payload = match entry.payload.take() {
-            Some(payload) => Ok(payload),
-            None => self.writer().await.payload(entry.key).await,
-        };
-        let Ok(payload) = payload else {
+        let Ok(payload) = self.payload(&mut entry).await else {
             return Some((SystemTime::now() + DISK_AGAIN, entry));
         };
         let mut response = None;
@@ -91,8 +94,15 @@ impl EventQueue {
         }
     }
 
-    /// Removes an event that is over; in the same transaction its record becomes an event of the
-    /// destination.
+    /// The payload of an entry, from the disk if it has waited.
+    pub(super) async fn payload(&self, entry: &mut Entry) -> Result<Bytes, Unkept> {
+        match entry.payload.take() {
+            Some(payload) => Ok(payload),
+            None => self.writer().await.payload(entry.key).await,
+        }
+    }
+
+    /// Removes an event that is over; in the same transaction its record is kept for the destination.
     async fn end(&self, deployment: &Deployment, policy: &Asynchronous, entry: Entry, over: Over) {
         let metrics = &deployment.current().metrics;
         let succeeded = over.condition == Condition::Success;
@@ -109,8 +119,9 @@ impl EventQueue {
         };
         let mut changes = vec![Change::Remove(entry.key)];
         let mut delivered = None;
-        if let Some(function) = destination {
-            let (change, record) = self.delivery(function.as_ref(), &entry, over).await;
+        if let Some(destination) = destination {
+            let to = destination.as_ref();
+            let (change, record) = self.delivery(&deployment.name, to, &entry, over).await;
             changes.push(change);
             delivered = Some(record);
         }
@@ -126,21 +137,32 @@ impl EventQueue {
         }
     }
 
-    /// The record of an event that is over, for `function`, as soon as there is room for it.
-    async fn delivery(&self, function: &str, over_event: &Entry, over: Over) -> (Change, Entry) {
+    /// The record of an event of `function` that is over, as soon as there is room for it.
+    async fn delivery(
+        &self,
+        function: &str,
+        to: &Destination,
+        entry: &Entry,
+        over: Over,
+    ) -> (Change, Entry) {
         let now = SystemTime::now();
         let Over {
             condition,
             payload,
             response,
         } = over;
-        let event = &over_event.event;
-        let payload = record(event, &payload, condition, response.as_ref(), now);
-        drop(response);
-        let place = self.room_for(function, payload.len(), over_event).await;
+        let event = &entry.event;
+        let response = response.as_ref();
+        let payload = record(function, event, &payload, condition, response, now);
+        let place = self.room_for(to, payload.len(), entry).await;
+        let (id, origin) = match to {
+            Destination::Function(_) => (new_id(), None),
+            Destination::Topic(_) => (event.id, Some(function.to_owned())),
+        };
         let event = Event {
-            function: function.to_owned(),
-            id: new_id(),
+            recipient: to.clone(),
+            origin,
+            id,
             trace: event.trace.clone(),
             tenant: event.tenant.clone(),
             bytes: payload.len(),
@@ -150,20 +172,21 @@ impl EventQueue {
     }
 
     /// Waits for the place of a record of so many bytes that replaces `event`.
-    async fn room_for(&self, function: &str, bytes: usize, event: &Entry) -> Place {
+    async fn room_for(&self, to: &Destination, bytes: usize, event: &Entry) -> Place {
         let mut told = false;
         loop {
-            let destination = self.fleet.get(function);
-            let records = destination.map_or(0, |it| it.records_after());
-            let place = self
-                .room
-                .place_instead_of(&event.place, function, bytes, records);
+            let records = match to {
+                Destination::Function(name) => self.fleet.get(name),
+                Destination::Topic(_) => None,
+            };
+            let records = records.map_or(0, |it| it.records_after());
+            let place = self.room.place_instead_of(&event.place, to, bytes, records);
             if let Some(place) = place {
                 return place;
             }
             if !told {
                 let id = event.event.id;
-                tracing::warn!(function, %id, "the record of an event waits for room");
+                tracing::warn!(destination = %to, %id, "the record of an event waits for room");
                 told = true;
             }
             sleep(ROOM_AGAIN).await;
@@ -171,13 +194,12 @@ impl EventQueue {
     }
 
     /// The manifest does not have the function, but another one may.
-    async fn wait_for_function(&self, mut entry: Entry) -> Again {
+    async fn wait_for_function(&self, name: &str, mut entry: Entry) -> Again {
         let policy = Asynchronous::default();
         let progress = &mut entry.event.progress;
         match progress.after(Attempt::Throttled, &policy, SystemTime::now()) {
             Next::At(at) => Some((at, entry)),
             Next::Over(_) => {
-                let name = &entry.event.function;
                 tracing::error!(function = name, "an event of no function is given up");
                 let _logged = self
                     .writer()

@@ -1,7 +1,7 @@
 //! The events of asynchronous invocations: kept on disk until they are over.
 //!
 //! An event is acknowledged when it is on disk, and removed when its function has answered, or its
-//! record is on its way to a destination. One that runs when the runtime ends without notice runs
+//! record is on disk in its place: an event of another function, or on its way to a topic. One that runs when the runtime ends without notice runs
 //! again, with the same request id: at least once, in no particular order.
 
 mod attempt;
@@ -10,11 +10,13 @@ mod retry;
 mod room;
 mod runner;
 mod store;
+mod topics;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -29,6 +31,8 @@ use self::writer::{Unkept, Writer};
 use crate::call::Call;
 use crate::deployment::Deployment;
 use crate::fleet::Fleet;
+use crate::manifest::Destination;
+use crate::producer::Producer;
 
 /// Longest wait of an event for the queue to be open: until another runtime has closed it.
 const OPEN_WAIT: Duration = Duration::from_secs(15);
@@ -42,6 +46,8 @@ pub(crate) struct EventQueue {
     last_key: AtomicU64,
     /// Entries that are new to the runner; each has a place, which bounds them.
     entries: mpsc::UnboundedSender<Entry>,
+    /// Writes to topics, in the cluster at this address.
+    producer: Mutex<Option<(String, Arc<Producer>)>>,
 }
 
 /// Why an event is not accepted.
@@ -73,6 +79,7 @@ impl EventQueue {
             writer: SetOnce::new(),
             last_key: AtomicU64::new(0),
             entries,
+            producer: Mutex::default(),
         });
         let runner = Runner::new(Arc::clone(&queue), receiver);
         (queue, runner)
@@ -92,7 +99,7 @@ impl EventQueue {
             tracing::info!("{} events were kept and run now", found.len());
         }
         for (key, event) in found {
-            let place = self.room.place_anyway(&event.function, event.bytes);
+            let place = self.room.place_anyway(&event.recipient, event.bytes);
             self.enter(Entry {
                 key,
                 event,
@@ -121,14 +128,15 @@ impl EventQueue {
         opened.map_err(|_| NotAccepted::Unkept)?;
         let bytes = call.payload.len();
         let max = deployment.asynchronous().queue_max;
-        let name = &deployment.name;
+        let recipient = Destination::Function(deployment.name.clone());
         let records = deployment.records_after();
-        let place = self.room.place(name, bytes, records, max);
+        let place = self.room.place(&recipient, bytes, records, max);
         let place = place.ok_or(NotAccepted::Full)?;
         let extras = call.extras.unwrap_or_default();
         let text = |header: &http::HeaderValue| header.to_str().map(str::to_owned).ok();
         let event = Event {
-            function: name.clone(),
+            recipient,
+            origin: None,
             id: call.id,
             trace: text(&call.trace).unwrap_or_default(),
             tenant: extras.tenant.as_ref().and_then(text),
@@ -167,9 +175,9 @@ impl EventQueue {
         let _ended = self.entries.send(entry);
     }
 
-    /// Events of a function that are not over.
-    pub(crate) fn events(&self, function: &str) -> usize {
-        self.room.events(function)
+    /// How many events of each function are not over, and how many records wait for each topic.
+    pub(crate) fn events(&self) -> HashMap<Destination, usize> {
+        self.room.events()
     }
 
     /// Accepts nothing more, and closes the file.

@@ -70,9 +70,10 @@ impl Response {
     }
 }
 
-/// The record of an event that is over at `now`, a JSON text. There is no response if it was given
+/// The record of an event of `function` that is over at `now`, a JSON text. There is no response if it was given
 /// up without another run. An answer that is no JSON is left out.
 pub(super) fn record(
+    function: &str,
     event: &Event,
     payload: &[u8],
     condition: Condition,
@@ -81,7 +82,7 @@ pub(super) fn record(
 ) -> Bytes {
     let request_context = RequestContext {
         request_id: event.id,
-        function_arn: arn(&event.function, Some(LATEST)),
+        function_arn: arn(function, Some(LATEST)),
         condition,
         approximate_invoke_count: event.progress.runs,
     };
@@ -106,10 +107,12 @@ mod tests {
 
     use super::*;
     use crate::event_queue::retry::Progress;
+    use crate::manifest::Destination;
 
     fn recorded(condition: Condition, outcome: Option<&Result<Bytes, Failure>>) -> Value {
         let mut event = Event {
-            function: "pay".to_owned(),
+            recipient: Destination::Function("pay".to_owned()),
+            origin: None,
             id: Uuid::from_u128(7),
             trace: String::new(),
             tenant: None,
@@ -119,7 +122,14 @@ mod tests {
         event.progress.runs = 3;
         let response = outcome.map(|outcome| Response::of(outcome, event.id));
         let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1500);
-        let text = record(&event, b"{\"n\": 1.10}", condition, response.as_ref(), at);
+        let text = record(
+            "pay",
+            &event,
+            b"{\"n\": 1.10}",
+            condition,
+            response.as_ref(),
+            at,
+        );
         assert!(text.windows(4).any(|part| part == b"1.10"), "word for word");
         serde_json::from_slice(&text).expect("JSON")
     }

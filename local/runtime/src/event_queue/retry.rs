@@ -47,7 +47,7 @@ pub(super) struct Progress {
     pub(super) accepted: SystemTime,
     /// How often its function has run.
     pub(super) runs: u32,
-    /// How often in a row it could not take the event, since this runtime has started.
+    /// How often in a row nobody could take the event, since this runtime has started.
     #[serde(skip)]
     throttles: u32,
 }
@@ -71,11 +71,7 @@ impl Progress {
         now: SystemTime,
     ) -> Next {
         let pause = match attempt {
-            Attempt::Throttled => {
-                let doublings = self.throttles.min(u32::BITS - 1);
-                self.throttles += 1;
-                THROTTLE_MAX.min(THROTTLE_MIN.saturating_mul(1 << doublings))
-            }
+            Attempt::Throttled => self.put_off(THROTTLE_MAX),
             Attempt::Answered => {
                 self.runs += 1;
                 return Next::Over(Condition::Success);
@@ -95,6 +91,13 @@ impl Progress {
         } else {
             Next::At(at)
         }
+    }
+
+    /// Notes that nobody could take it; a pause that is longer each time in a row, up to `longest`.
+    pub(super) fn put_off(&mut self, longest: Duration) -> Duration {
+        let doublings = self.throttles.min(u32::BITS - 1);
+        self.throttles = self.throttles.saturating_add(1);
+        longest.min(THROTTLE_MIN.saturating_mul(1 << doublings))
     }
 
     /// Whether the event is older than it may become.

@@ -1,4 +1,4 @@
-//! Runs each event when it is due and its function has room.
+//! Runs each event when it is due and its function has room, and has each record written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::attempt;
-use super::{Entry, EventQueue};
+use super::{Entry, EventQueue, topics};
+use crate::manifest::Destination;
 
 /// Pause between two looks whether a function has room for events that are due.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -23,22 +24,26 @@ const PAYLOADS_HELD_MAX: usize = 16;
 pub(crate) struct Runner {
     queue: Arc<EventQueue>,
     entries: mpsc::UnboundedReceiver<Entry>,
-    lanes: HashMap<String, Lane>,
+    lanes: HashMap<Destination, Lane>,
     running: JoinSet<Ended>,
 }
 
-/// The events of one function.
+/// The events of one function, or the records of one topic.
 #[derive(Default)]
 struct Lane {
     /// By the moment they are due, and key.
     waiting: BTreeMap<(SystemTime, u64), Entry>,
     running: usize,
+    /// Bytes of those.
+    bytes: usize,
 }
 
 /// An attempt that has ended.
 pub(super) struct Ended {
-    /// The function it was for.
-    pub(super) function: String,
+    /// Who it was for.
+    pub(super) recipient: Destination,
+    /// How many bytes it has.
+    pub(super) bytes: usize,
     /// The event, and when it runs again, unless it is over.
     pub(super) again: Option<(SystemTime, Entry)>,
 }
@@ -71,7 +76,7 @@ impl Runner {
     }
 
     fn wait(&mut self, due: SystemTime, mut entry: Entry) {
-        let lane = self.lanes.entry(entry.event.function.clone()).or_default();
+        let lane = self.lanes.entry(entry.event.recipient.clone()).or_default();
         if lane.waiting.len() >= PAYLOADS_HELD_MAX {
             entry.payload = None;
         }
@@ -80,11 +85,17 @@ impl Runner {
 
     /// An attempt that has panicked leaves its event to the next runtime.
     fn ended(&mut self, ended: Option<Ended>) {
-        let Some(Ended { function, again }) = ended else {
+        let Some(Ended {
+            recipient,
+            bytes,
+            again,
+        }) = ended
+        else {
             return;
         };
-        if let Some(lane) = self.lanes.get_mut(&function) {
+        if let Some(lane) = self.lanes.get_mut(&recipient) {
             lane.running -= 1;
+            lane.bytes -= bytes;
         }
         if let Some((due, entry)) = again {
             self.wait(due, entry);
@@ -95,7 +106,7 @@ impl Runner {
     fn start_due(&mut self) -> Duration {
         let now = SystemTime::now();
         let mut next_look = CLOCK_CHECK;
-        for (function, lane) in &mut self.lanes {
+        for (recipient, lane) in &mut self.lanes {
             while let Some(first) = lane.waiting.first_entry() {
                 let due = first.key().0;
                 if due > now {
@@ -103,11 +114,17 @@ impl Runner {
                     next_look = next_look.min(left);
                     break;
                 }
-                if !self.queue.has_room(function, lane.running) {
+                let bytes = first.get().event.bytes;
+                let has_room = match recipient {
+                    Destination::Function(name) => self.queue.has_room(name, lane.running),
+                    Destination::Topic(_) => topics::has_room(bytes, lane.running, lane.bytes),
+                };
+                if !has_room {
                     next_look = LOOK_AGAIN;
                     break;
                 }
                 lane.running += 1;
+                lane.bytes += bytes;
                 let attempt = attempt(Arc::clone(&self.queue), first.remove());
                 self.running.spawn(attempt);
             }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::retry::Progress;
+use crate::manifest::Destination;
 
 /// Key → [`Event`] as JSON.
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
@@ -25,9 +26,13 @@ const CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// An event but for its payload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Event {
-    /// The function it is for.
-    pub(super) function: String,
-    /// The request id, the same in every attempt.
+    /// Who gets it: a function, or a topic that gets it as a record.
+    #[serde(rename = "function")]
+    pub(super) recipient: Destination,
+    /// The function whose event a topic's record tells of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<String>,
+    /// The request id, the same in every attempt; a topic's record has that of its event.
     pub(super) id: Uuid,
     /// `Lambda-Runtime-Trace-Id`.
     pub(super) trace: String,
@@ -167,9 +172,10 @@ mod tests {
 
     use super::*;
 
-    fn event(function: &str) -> Event {
+    fn event(recipient: Destination) -> Event {
         Event {
-            function: function.to_owned(),
+            recipient,
+            origin: None,
             id: Uuid::from_u128(1),
             trace: "Root=1".to_owned(),
             tenant: None,
@@ -184,7 +190,10 @@ mod tests {
         assert!(Store::open(folder.path()).expect("no fault").is_none());
         let store = Store::create(folder.path()).expect("created");
         assert!(store.events().expect("read").is_empty());
-        let add = |key, name: &str| Change::Add(key, event(name), Bytes::from(name.to_owned()));
+        let add = |key, name: &str| {
+            let recipient = Destination::Function(name.to_owned());
+            Change::Add(key, event(recipient), Bytes::from(name.to_owned()))
+        };
         let changes = [add(1, "a"), add(2, "b"), Change::Remove(1)];
         store.commit(changes.iter()).expect("committed");
         drop(store);
@@ -193,13 +202,24 @@ mod tests {
             .expect("no fault")
             .expect("there");
         let events = store.events().expect("read");
-        let names: Vec<_> = events
-            .iter()
-            .map(|(key, it)| (*key, &*it.function))
-            .collect();
-        assert_eq!(names, [(2, "b")]);
+        let keys: Vec<_> = events.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, [2]);
+        assert_eq!(events[0].1.recipient, Destination::Function("b".to_owned()));
         assert_eq!(store.payload(2).expect("there"), "b");
         assert!(store.payload(1).is_err());
+    }
+
+    #[test]
+    fn a_topic_is_told_from_a_function_and_looks_like_none_that_there_can_be() {
+        for (recipient, text) in [
+            (Destination::Function("a".to_owned()), "a"),
+            (Destination::Topic("a".to_owned()), "kafka://a"),
+        ] {
+            let kept = serde_json::to_value(event(recipient.clone())).expect("JSON");
+            assert_eq!(kept["function"], text);
+            let read: Event = serde_json::from_value(kept).expect("an event");
+            assert_eq!(read.recipient, recipient);
+        }
     }
 
     #[test]

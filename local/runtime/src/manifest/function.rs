@@ -129,8 +129,8 @@ impl Settings {
     }
 }
 
-/// Reads one function, whose Kafka sources read from `brokers`; `None` if a fault keeps it from being
-/// described.
+/// Reads one function, whose topics are in the Kafka cluster `brokers`; `None` if a fault keeps it from
+/// being described.
 pub(super) fn read(
     name: &Spanned<String>,
     mut table: Members<'_>,
@@ -146,7 +146,7 @@ pub(super) fn read(
         schedules: Schedule::read_all(&mut table, faults),
         kafka: KafkaSource::read_all(name.as_ref(), brokers, &mut table, faults),
         continuous: Continuous::read(&mut table, faults),
-        asynchronous: Asynchronous::read(&mut table, faults),
+        asynchronous: Asynchronous::read(brokers, &mut table, faults),
     };
     let settings = Settings::read(&mut table, faults).over(defaults);
     let instances = settings.instances(name, faults);

@@ -279,7 +279,7 @@ fn read_filter(table: &mut Members<'_>, faults: &mut Faults<'_>) -> Vec<Pattern>
     read
 }
 
-fn is_topic(name: &str) -> bool {
+pub(super) fn is_topic(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     !name.is_empty()
         && name.len() <= TOPIC_LENGTH_MAX

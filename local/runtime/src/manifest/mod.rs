@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-pub(crate) use self::asynchronous::Asynchronous;
+pub(crate) use self::asynchronous::{Asynchronous, Destination};
 pub(crate) use self::cluster::Cluster;
 pub(crate) use self::function::INSTANCES_MAX;
 pub(crate) use self::gateway::{ErrorForm, Gateway};
@@ -50,6 +50,8 @@ pub(crate) struct Manifest {
     pub(crate) cluster: Option<Cluster>,
     /// Files served as they are.
     pub(crate) statics: Vec<StaticFile>,
+    /// The Kafka cluster of all topics: `host:port`, joined by commas.
+    pub(crate) bootstrap_servers: Option<String>,
     /// The functions, by name.
     pub(crate) functions: BTreeMap<String, Declaration>,
     /// Whether it is of one function that has every path and method, and whose failure to start is
@@ -248,6 +250,7 @@ fn read_manifest(members: &mut Members<'_>, faults: &mut Faults<'_>) -> Manifest
         gateway,
         cluster,
         statics,
+        bootstrap_servers: brokers,
         functions,
         standalone: false,
     }
@@ -329,18 +332,18 @@ fn leads_to<'a>(
     let Some(declaration) = manifest.functions.get(from) else {
         return false;
     };
-    let destinations = declaration.sources.asynchronous.destinations();
+    let mut destinations = declaration.sources.asynchronous.functions();
     seen.insert(from)
-        && destinations.into_iter().any(|it| {
-            let name = it.as_ref().as_str();
+        && destinations.any(|it| {
+            let name = it.into_inner();
             name == to || leads_to(manifest, name, to, seen)
         })
 }
 
 fn check_destinations(manifest: &Manifest, faults: &mut Faults<'_>) {
     for (function, declaration) in &manifest.functions {
-        for destination in declaration.sources.asynchronous.destinations() {
-            let name = destination.as_ref();
+        for destination in declaration.sources.asynchronous.functions() {
+            let name = *destination.as_ref();
             if name == function {
                 let message = format!("\"function://{name}\" is the function itself");
                 faults.add(destination.span(), message);

@@ -286,7 +286,7 @@ fn events_have_bounds_and_destinations() {
     assert_eq!(events.max_age, Duration::from_mins(1));
     assert_eq!(events.retry, Duration::from_secs(5));
     let destination = events.on_success.as_ref().expect("given");
-    assert_eq!(destination.as_ref(), "b");
+    assert_eq!(*destination.as_ref(), Destination::Function("b".to_owned()));
     let default = &manifest.functions["b"].sources.asynchronous;
     assert_eq!(*default, Asynchronous::default());
 
@@ -294,10 +294,17 @@ fn events_have_bounds_and_destinations() {
     for (member, part) in [
         ("max_retries=3", "outside of 0 to 2"),
         ("max_age_s=59", "outside of 60 to 21600"),
-        ("on_failure='b'", "must be \"function://NAME\""),
+        (
+            "on_failure='b'",
+            "must be \"function://NAME\" or \"kafka://TOPIC\"",
+        ),
         ("on_failure='function://b'", "is no function"),
         ("on_success='function://a'", "is the function itself"),
-        ("on_success='kafka://t'", "kafka:// is not served yet"),
+        (
+            "on_success='kafka://t'",
+            "on_success needs the table [kafka]",
+        ),
+        ("on_success='kafka://a b'", "\"a b\" is no name of a topic"),
         ("on_error='function://b'", "unknown member"),
     ] {
         let found = faults(&format!("{head}{member}\n"));
@@ -307,6 +314,19 @@ fn events_have_bounds_and_destinations() {
             "{member}: {found:?}"
         );
     }
+}
+
+#[test]
+fn destination_may_be_a_topic_of_the_cluster() {
+    let manifest = parse(
+        "[kafka]\nbootstrap_servers='k:9092'\n\
+         [functions.a]\ncommand=['a']\nasync.on_failure='kafka://t'\n",
+    )
+    .expect("valid");
+    assert_eq!(manifest.bootstrap_servers.as_deref(), Some("k:9092"));
+    let events = &manifest.functions["a"].sources.asynchronous;
+    let destination = events.on_failure.as_ref().expect("given");
+    assert_eq!(*destination.as_ref(), Destination::Topic("t".to_owned()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tokio::process::Command;
 use crate::harness::{Puppeteer, Runtime, eventually, program, soon};
 
 /// Sends an event for the puppet; status and request id.
-async fn send(runtime: &Runtime, payload: impl Into<reqwest::Body>) -> (u16, String) {
+pub(crate) async fn send(runtime: &Runtime, payload: impl Into<reqwest::Body>) -> (u16, String) {
     let request = runtime.invocation("puppet").body(payload);
     let request = request.header("x-amz-invocation-type", "Event");
     let response = soon(request.send()).await.unwrap();
@@ -20,7 +20,7 @@ async fn send(runtime: &Runtime, payload: impl Into<reqwest::Body>) -> (u16, Str
 }
 
 /// Waits until a function has `count` events that are not over.
-async fn kept(runtime: &Runtime, function: &str, count: usize) {
+pub(crate) async fn kept(runtime: &Runtime, function: &str, count: usize) {
     let metric = format!("lambda_async_events_queued{{function=\"{function}\"}}");
     let count = count.to_string();
     eventually(async || (runtime.metric(&metric).await? == count).then_some(())).await;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::topic::{KAFKA, Topic};
+use super::topic::{KAFKA, Topic, stack};
 use super::{counted, offsets, records, source, start};
-use crate::harness::{Invocation, PATIENCE, Puppeteer, Runtime, eventually, soon};
+use crate::harness::{Invocation, Puppeteer, Runtime, eventually, soon};
 
 /// Processes everything, and notes what it has seen: partition → offsets in their order.
 #[derive(Clone, Default)]
@@ -203,19 +203,4 @@ async fn source_goes_on_by_itself_when_kafka_is_back() {
     topic.await_committed(0, 2).await;
     eventually(async || (source(&runtime).await["state"] == "waiting").then_some(())).await;
     assert!(seen.distinct() > 0);
-}
-
-/// Stops or starts the stack's Kafka.
-async fn stack(what: &str) {
-    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut command = tokio::process::Command::new(workspace.join("target/release/stack"));
-    let output = command
-        .args([what, "kafka"])
-        .current_dir(&workspace)
-        .output();
-    let output = tokio::time::timeout(PATIENCE * 2, output)
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
 }

@@ -1,5 +1,6 @@
-//! The Kafka event source, on the Kafka of `local/stack/private`.
+//! The Kafka event source, and destinations of events, on the Kafka of `local/stack/private`.
 
+mod destinations;
 mod failures;
 mod group;
 mod parking;

@@ -158,14 +158,16 @@ impl Topic {
 
     /// The first `count` dead letters, those of a key in order.
     pub(super) async fn letters(&self, count: usize) -> Vec<Letter> {
-        let name = self.letters_name();
-        tokio::task::spawn_blocking(move || read(&name, count))
-            .await
-            .unwrap()
+        messages(self.letters_name(), count).await
+    }
+
+    /// The first `count` messages of the topic itself, those of a key in order.
+    pub(super) async fn messages(&self, count: usize) -> Vec<Letter> {
+        messages(self.name.clone(), count).await
     }
 }
 
-/// A message of a dead-letter topic.
+/// A message that was written to a topic.
 #[derive(Debug)]
 pub(super) struct Letter {
     pub(super) message: OwnedMessage,
@@ -181,6 +183,11 @@ impl Letter {
     pub(super) fn value(&self) -> &[u8] {
         self.message.payload().unwrap_or_default()
     }
+}
+
+async fn messages(topic: String, count: usize) -> Vec<Letter> {
+    let read = tokio::task::spawn_blocking(move || read(&topic, count));
+    read.await.unwrap()
 }
 
 fn read(topic: &str, count: usize) -> Vec<Letter> {
@@ -210,7 +217,7 @@ fn read(topic: &str, count: usize) -> Vec<Letter> {
         };
         let message = message.unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers = message.headers().unwrap().iter();
+        let headers = message.headers().into_iter().flat_map(Headers::iter);
         let headers = headers
             .map(|it| (it.key.to_owned(), text(it.value.unwrap_or_default())))
             .collect();
@@ -234,4 +241,19 @@ async fn make(name: &str, partitions: i32, settings: &[(&str, &str)]) {
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
     let made = admin().create_topics([&new], &options).await.unwrap();
     assert_eq!(made, [Ok(name.to_owned())]);
+}
+
+/// Stops or starts the stack's Kafka.
+pub(super) async fn stack(what: &str) {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut command = tokio::process::Command::new(workspace.join("target/release/stack"));
+    let output = command
+        .args([what, "kafka"])
+        .current_dir(&workspace)
+        .output();
+    let output = tokio::time::timeout(PATIENCE * 2, output)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
