@@ -24,7 +24,7 @@ use crate::call::{Call, Failure, Finished, Outcome};
 use crate::cluster::Shares;
 use crate::manifest::Priority;
 
-/// Number of a function.
+/// Number of a function, or of one version of it where there are several.
 pub(crate) type FunctionId = usize;
 
 /// Number of an instance, unique within its function.
@@ -45,7 +45,7 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
     /// Whether an instance takes one call at a time.
     pub(crate) sequential: bool,
-    /// Most calls that wait or run.
+    /// Most calls that wait or run, in all versions of the function together.
     pub(crate) reserved: Option<usize>,
     /// How many instances there are.
     pub(crate) instances: Bounds,
@@ -106,9 +106,9 @@ impl Dispatcher {
         }
     }
 
-    /// Adds a function without instances.
-    pub(crate) fn register(&mut self, limits: Limits) -> FunctionId {
-        self.lanes.insert(Lane::new(limits))
+    /// Adds a function without instances; those of the same name are versions of one.
+    pub(crate) fn register(&mut self, name: &str, limits: Limits) -> FunctionId {
+        self.lanes.insert(Lane::new(name, limits))
     }
 
     /// Takes a function out whose number nobody will use again; its calls end with it.
@@ -146,7 +146,7 @@ impl Dispatcher {
     ) -> Option<Failure> {
         if !self.open {
             Some(Failure::Draining)
-        } else if self.has_used_up_its_reserve(function) {
+        } else if self.is_reserved_for_others(function) {
             Some(Failure::Reserved)
         } else if self.is_free(function) {
             None
@@ -332,6 +332,15 @@ impl Dispatcher {
         self.lanes[function].in_flight()
     }
 
+    /// Calls that wait or run in all versions of a function.
+    pub(crate) fn calls(&self, function: FunctionId) -> usize {
+        let name = &self.lanes[function].name;
+        let versions = self.lanes.iter().filter(|(_, lane)| lane.name == *name);
+        versions
+            .map(|(_, lane)| lane.queued() + lane.in_flight())
+            .sum()
+    }
+
     /// Instances of a function that are ready, and starts that have failed since the last that did
     /// not.
     pub(crate) fn starts(&self, function: FunctionId) -> (usize, u32) {
@@ -343,16 +352,16 @@ impl Dispatcher {
         self.lanes[function].instance(id)
     }
 
-    /// Whether as many calls wait and run as the function may have.
-    fn has_used_up_its_reserve(&self, function: FunctionId) -> bool {
-        let calls = self.queued(function) + self.running(function);
-        self.reserved(function).is_some_and(|most| calls >= most)
-    }
-
     /// Whether a call of this function could start at once.
     fn is_free(&self, function: FunctionId) -> bool {
         let lane = &self.lanes[function];
         lane.is_free() && self.admits(lane.limits.priority)
+    }
+
+    /// Whether as many calls wait and run as the function may have.
+    fn is_reserved_for_others(&self, function: FunctionId) -> bool {
+        let reserved = self.reserved(function);
+        reserved.is_some_and(|most| self.calls(function) >= most)
     }
 
     fn admits(&self, priority: Priority) -> bool {

@@ -53,9 +53,11 @@ impl Running {
     }
 }
 
-/// The dispatcher's share for one function.
+/// The dispatcher's share for one function, or one version of it.
 #[derive(Debug)]
 pub(super) struct Lane {
+    /// The function's, which other versions of it have, too.
+    pub(super) name: Box<str>,
     pub(super) limits: Limits,
     instances: BTreeMap<InstanceId, Instance>,
     queue: Queue,
@@ -67,8 +69,9 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(name: &str, limits: Limits) -> Self {
         Self {
+            name: name.into(),
             limits,
             instances: BTreeMap::new(),
             queue: Queue::default(),

@@ -42,7 +42,7 @@ fn dispatcher(queue_max: usize, sequential: bool) -> Dispatcher {
         sequential,
         ..LIMITS
     };
-    assert_eq!(dispatcher.register(limits), F);
+    assert_eq!(dispatcher.register("f", limits), F);
     dispatcher.add(F, 1, Instant::now());
     dispatcher
 }
@@ -293,7 +293,7 @@ fn instances_that_may_go_are_left_idle_while_the_first_has_room_to_spare() {
     let mut dispatcher = Dispatcher::new(None);
     let mut limits = LIMITS;
     limits.instances.max = 2;
-    assert_eq!(dispatcher.register(limits), F);
+    assert_eq!(dispatcher.register("f", limits), F);
     let now = Instant::now();
     for id in [1, 2] {
         dispatcher.add(F, id, now);
@@ -312,13 +312,43 @@ fn instances_that_may_go_are_left_idle_while_the_first_has_room_to_spare() {
 }
 
 #[test]
+fn what_is_reserved_holds_for_all_versions_of_a_function_together() {
+    let mut dispatcher = Dispatcher::new(None);
+    let limits = |reserved| Limits { reserved, ..LIMITS };
+    let old = dispatcher.register("f", limits(Some(2)));
+    let new = dispatcher.register("f", limits(Some(3)));
+    let other = dispatcher.register("g", limits(Some(1)));
+    let now = Instant::now();
+    for version in [old, new, other] {
+        dispatcher.add(version, 1, now);
+    }
+    let (_, mut poll) = dispatcher.park(old, 1, now).expect("parks");
+    let running = call();
+    let _finished = dispatcher.submit(old, running.clone(), now).expect("runs");
+    let _delivery = poll.try_recv().expect("delivered");
+    let _second = dispatcher.submit(new, call(), now).expect("waits");
+    let refused = |result: Result<_, Failure>| matches!(result, Err(Failure::Reserved));
+    assert!(refused(dispatcher.submit(old, call(), now)));
+    let _third = dispatcher.submit(new, call(), now).expect("it may have 3");
+    assert!(refused(dispatcher.submit(new, call(), now)));
+    let _others = dispatcher.submit(other, call(), now).expect("its own");
+    let answered = dispatcher.answer(old, 1, running.id, None, Ok(one()), now);
+    answered.expect("it was running");
+    let _again = dispatcher
+        .submit(new, call(), now)
+        .expect("a call has ended");
+    dispatcher.unregister(old);
+    assert!(refused(dispatcher.submit(new, call(), now)));
+}
+
+#[test]
 fn calls_above_what_is_reserved_are_refused() {
     let mut dispatcher = Dispatcher::new(None);
     let limits = Limits {
         reserved: Some(2),
         ..LIMITS
     };
-    assert_eq!(dispatcher.register(limits), F);
+    assert_eq!(dispatcher.register("f", limits), F);
     let now = Instant::now();
     dispatcher.add(F, 1, now);
     let (_, _poll) = dispatcher.park(F, 1, now).expect("parks");
@@ -374,7 +404,7 @@ fn call_whose_lease_is_lost_while_it_waits_never_begins() {
         queue_target: 60 * SECOND,
         ..LIMITS
     };
-    dispatcher.register(limits);
+    dispatcher.register("f", limits);
     let now = Instant::now();
     dispatcher.add(F, 1, now);
     let term = Term::new("f".to_owned(), 1, now, now, CancellationToken::new());

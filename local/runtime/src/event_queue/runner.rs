@@ -151,6 +151,7 @@ impl EventQueue {
         let concurrency = function.config.concurrency.unwrap_or(1) as usize;
         let reserved = function.config.reserved_concurrency.unwrap_or(usize::MAX);
         // Events that have just been started may not be among the calls yet.
-        (queued + in_flight).max(running) < (instances * concurrency).min(reserved)
+        (queued + in_flight).max(running) < instances * concurrency
+            && function.calls().max(running) < reserved
     }
 }

@@ -100,7 +100,7 @@ impl Function {
                 idle: config.idle,
             },
         };
-        let id = locked(&dispatcher).register(limits);
+        let id = locked(&dispatcher).register(&config.name, limits);
         Self {
             id,
             version,
@@ -161,6 +161,11 @@ impl Function {
     pub(crate) fn load(&self) -> (usize, usize) {
         let dispatcher = self.dispatcher();
         (dispatcher.queued(self.id), dispatcher.running(self.id))
+    }
+
+    /// Calls waiting and running in all versions.
+    pub(crate) fn calls(&self) -> usize {
+        self.dispatcher().calls(self.id)
     }
 
     /// Instances that are ready.

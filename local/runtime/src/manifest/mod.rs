@@ -15,8 +15,8 @@ mod schema;
 mod source;
 mod standalone;
 mod table;
-mod user;
 mod tls;
+mod user;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -111,7 +111,7 @@ pub(crate) struct FunctionConfig {
     pub(crate) max_instances: u32,
     /// How long an instance above `min_instances` is kept with nothing to do.
     pub(crate) idle: Duration,
-    /// Most invocations that wait or run.
+    /// Most invocations that wait or run, in all versions together.
     pub(crate) reserved_concurrency: Option<usize>,
     /// How long one invocation may take.
     pub(crate) timeout: Duration,

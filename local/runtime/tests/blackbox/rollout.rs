@@ -94,6 +94,28 @@ async fn rollback_returns_to_the_version_before() {
 }
 
 #[tokio::test]
+async fn reserved_concurrency_holds_for_both_versions_together() {
+    let puppeteer = Puppeteer::new().await;
+    let members = "concurrency = 4\nreserved_concurrency = 2";
+    let runtime = puppeteer.start(members, "").await;
+    order(&runtime, &["rollout", "puppet", "--canary", "50"]).await;
+    let calls = [runtime.post("/puppet"), runtime.post("/puppet")];
+    let (first, second) = (puppeteer.next().await, puppeteer.next().await);
+    assert_ne!(first.pid, second.pid, "one in each version");
+    // Whichever version would take it.
+    for _ in 0..2 {
+        assert_eq!(runtime.post("/puppet").await.unwrap().status(), 503);
+    }
+    first.answer(OK).await;
+    second.answer(OK).await;
+    for call in calls {
+        assert_eq!(call.await.unwrap().status(), 200);
+    }
+    let throttles = "lambda_throttles_total{function=\"puppet\",reason=\"reserved-concurrency\"}";
+    assert_eq!(runtime.metric(throttles).await.unwrap(), "2");
+}
+
+#[tokio::test]
 async fn canary_whose_calls_fail_is_rolled_back() {
     let puppeteer = Puppeteer::new().await;
     let mut runtime = puppeteer.start("concurrency = 2", "").await;

@@ -113,16 +113,19 @@ struct World {
 impl World {
     fn new(bounds: Bounds, call: Duration, start: Duration) -> Self {
         let mut dispatcher = Dispatcher::new(None);
-        let function = dispatcher.register(Limits {
-            priority: Priority::Normal,
-            queue_max: 10_000,
-            queue_wait: Duration::from_secs(5),
-            queue_target: Duration::from_secs(5),
-            timeout: Duration::from_mins(1),
-            sequential: bounds.concurrency == 1,
-            reserved: None,
-            instances: bounds,
-        });
+        let function = dispatcher.register(
+            "f",
+            Limits {
+                priority: Priority::Normal,
+                queue_max: 10_000,
+                queue_wait: Duration::from_secs(5),
+                queue_target: Duration::from_secs(5),
+                timeout: Duration::from_mins(1),
+                sequential: bounds.concurrency == 1,
+                reserved: None,
+                instances: bounds,
+            },
+        );
         let mut world = Self {
             dispatcher,
             function,

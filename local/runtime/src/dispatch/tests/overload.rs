@@ -21,8 +21,8 @@ impl Host {
             polls: Vec::new(),
             callers: Vec::new(),
         };
-        for limits in functions {
-            let function = host.dispatcher.register(*limits);
+        for (number, limits) in functions.iter().enumerate() {
+            let function = host.dispatcher.register(&number.to_string(), *limits);
             host.dispatcher.add(function, 1, host.now);
             (0..2 * in_flight_max).for_each(|_| host.park(function));
         }
@@ -191,10 +191,13 @@ fn overload_is_served_at_full_rate_with_short_waits_and_is_over_at_once() {
 #[test]
 fn burst_may_wait_longer_than_a_standing_queue() {
     let mut dispatcher = Dispatcher::new(None);
-    dispatcher.register(Limits {
-        queue_target: 50 * MS,
-        ..LIMITS
-    });
+    dispatcher.register(
+        "f",
+        Limits {
+            queue_target: 50 * MS,
+            ..LIMITS
+        },
+    );
     let now = Instant::now();
     dispatcher.add(F, 1, now);
     let (_, _poll) = dispatcher.park(F, 1, now).expect("parks");
@@ -210,10 +213,13 @@ fn burst_may_wait_longer_than_a_standing_queue() {
 #[test]
 fn calls_that_waited_for_a_start_are_no_overload() {
     let mut dispatcher = Dispatcher::new(None);
-    dispatcher.register(Limits {
-        queue_target: 50 * MS,
-        ..LIMITS
-    });
+    dispatcher.register(
+        "f",
+        Limits {
+            queue_target: 50 * MS,
+            ..LIMITS
+        },
+    );
     let now = Instant::now();
     dispatcher.add(F, 1, now);
     let waiting: Vec<_> = (0..3).map(|_| dispatcher.submit(F, call(), now)).collect();
