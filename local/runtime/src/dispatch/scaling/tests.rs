@@ -1,12 +1,15 @@
 //! The rules one by one, and then at work: a dispatcher with its calls, instances and time simulated.
 
-use std::collections::{BTreeMap, BinaryHeap};
+mod keep_warm;
+
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::oneshot::Receiver;
 use uuid::Uuid;
 
+use self::keep_warm::Averages;
 use super::*;
 use crate::answer::Answer;
 use crate::call::{Call, Failure, Finished};
@@ -101,13 +104,20 @@ struct World {
     instances: usize,
     parked: Vec<(InstanceId, Receiver<Delivery>)>,
     callers: Vec<Receiver<Finished>>,
-    submitted: Vec<(Uuid, Instant)>,
+    submitted: HashMap<Uuid, Instant>,
     /// Of the calls that were taken.
     waits: Vec<Duration>,
     most: usize,
     /// Milliseconds, and how many instances there were from then on.
     curve: BTreeMap<u128, usize>,
     began: Instant,
+    now: Instant,
+    /// Instances × time, and calls × milliseconds, so far.
+    instance_time: Duration,
+    load: u128,
+    starts: usize,
+    /// What instances are kept by instead of the time they have been idle.
+    averages: Option<Averages>,
 }
 
 impl World {
@@ -126,6 +136,7 @@ impl World {
                 instances: bounds,
             },
         );
+        let began = Instant::now();
         let mut world = Self {
             dispatcher,
             function,
@@ -136,11 +147,16 @@ impl World {
             instances: 0,
             parked: Vec::new(),
             callers: Vec::new(),
-            submitted: Vec::new(),
+            submitted: HashMap::new(),
             waits: Vec::new(),
             most: 0,
             curve: BTreeMap::new(),
-            began: Instant::now(),
+            began,
+            now: began,
+            instance_time: Duration::ZERO,
+            load: 0,
+            starts: 0,
+            averages: None,
         };
         for _ in 0..bounds.min {
             world.begin(world.began);
@@ -160,6 +176,7 @@ impl World {
 
     fn begin(&mut self, now: Instant) {
         self.instances += 1;
+        self.starts += 1;
         self.number += 1;
         let id = self.number;
         self.dispatcher.add(self.function, id, now);
@@ -173,6 +190,7 @@ impl World {
             && *now <= self.began + end
             && let Some(Reverse((now, _, event))) = self.events.pop()
         {
+            self.passes(now);
             self.happens(event, now);
             self.deliver(now);
             for _ in 0..self.dispatcher.to_start(self.function, self.instances) {
@@ -185,11 +203,19 @@ impl World {
         }
     }
 
+    fn passes(&mut self, now: Instant) {
+        let passed = now - self.now;
+        self.now = now;
+        let calls = self.dispatcher.queued(self.function) + self.dispatcher.running(self.function);
+        self.instance_time += passed * u32::try_from(self.instances).expect("few");
+        self.load += passed.as_millis() * calls as u128;
+    }
+
     fn happens(&mut self, event: Event, now: Instant) {
         match event {
             Event::Call => {
                 let call = Call::new(Bytes::new(), HeaderValue::from_static("Root=1"));
-                self.submitted.push((call.id, now));
+                self.submitted.insert(call.id, now);
                 let caller = self.dispatcher.submit(self.function, call, now);
                 self.callers.push(caller.expect("the queue has room"));
             }
@@ -211,9 +237,7 @@ impl World {
                 self.poll(id, now);
             }
             Event::Look => {
-                let retired = self
-                    .dispatcher
-                    .retire_idle(self.function, self.instances, now);
+                let retired = self.retire(now);
                 for id in &retired {
                     self.dispatcher
                         .remove(self.function, *id, &Failure::Draining, now);
@@ -223,6 +247,22 @@ impl World {
                 self.push(now + 500 * MS, Event::Look);
             }
         }
+    }
+
+    fn retire(&mut self, now: Instant) -> Vec<InstanceId> {
+        let (function, instances) = (self.function, self.instances);
+        let Some(averages) = &mut self.averages else {
+            return self.dispatcher.retire_idle(function, instances, now);
+        };
+        let bounds = *self.dispatcher.bounds(function);
+        let target = averages.target(self.load, bounds.concurrency, instances, now);
+        *self.dispatcher.bounds(function) = Bounds {
+            min: target.clamp(bounds.min, bounds.max),
+            ..bounds
+        };
+        let retired = self.dispatcher.retire_idle(function, instances, now);
+        *self.dispatcher.bounds(function) = bounds;
+        retired
     }
 
     fn poll(&mut self, id: InstanceId, now: Instant) {
@@ -237,10 +277,8 @@ impl World {
         for (id, mut poll) in std::mem::take(&mut self.parked) {
             match poll.try_recv() {
                 Ok(delivery) => {
-                    let mut submitted = self.submitted.iter();
-                    let found = submitted.find(|(call, _)| *call == delivery.call.id);
-                    let (_, since) = found.expect("it was submitted");
-                    self.waits.push(now - *since);
+                    let since = self.submitted[&delivery.call.id];
+                    self.waits.push(now - since);
                     self.push(now + self.call, Event::Answered(id, delivery.call.id));
                 }
                 Err(_) => self.parked.push((id, poll)),
