@@ -18,7 +18,7 @@ use uuid::Uuid;
 use self::budget::Budget;
 use self::lane::Lane;
 use self::queue::Waiting;
-pub(crate) use self::scaling::Bounds;
+pub(crate) use self::scaling::{Bounds, Starts};
 use crate::answer::{End, Stream};
 use crate::call::{Call, Failure, Finished, Outcome};
 use crate::cluster::Shares;
@@ -90,6 +90,7 @@ pub(crate) struct Dispatcher {
     budget: Budget,
     /// What this host has of what is reserved, if there are others.
     shares: Option<Shares>,
+    host_cpu: u32,
     lanes: Slab<Lane>,
     counter: u64,
 }
@@ -101,6 +102,7 @@ impl Dispatcher {
             open: true,
             budget: Budget::new(in_flight_max),
             shares: None,
+            host_cpu: 0,
             lanes: Slab::new(),
             counter: 0,
         }
@@ -130,6 +132,11 @@ impl Dispatcher {
     pub(crate) fn reserved(&self, function: FunctionId) -> Option<usize> {
         let all = self.lanes[function].limits.reserved?;
         Some(self.shares.as_ref().map_or(all, |shares| shares.of(all)))
+    }
+
+    /// Notes how busy the host's processors are, in percent.
+    pub(crate) fn set_host_cpu(&mut self, busy: u32) {
+        self.host_cpu = busy;
     }
 
     /// Refuses every further call; those waiting or running go on.
@@ -304,11 +311,11 @@ impl Dispatcher {
 
     /// How many instances of a function to start, given how many there are with those that have not
     /// polled yet or wait to be started again.
-    pub(crate) fn to_start(&self, function: FunctionId, instances: usize) -> usize {
+    pub(crate) fn to_start(&self, function: FunctionId, instances: usize) -> Starts {
         if self.open {
-            self.lanes[function].to_start(instances)
+            self.lanes[function].to_start(instances, self.host_cpu)
         } else {
-            0
+            Starts::default()
         }
     }
 

@@ -276,6 +276,11 @@ impl Fleet {
         locked(&self.dispatcher).set_in_flight_max(in_flight_max);
     }
 
+    /// Notes how busy the host's processors are, in percent.
+    pub(crate) fn set_host_cpu(&self, busy: u32) {
+        locked(&self.dispatcher).set_host_cpu(busy);
+    }
+
     /// The Kafka cluster that records of events are written to.
     pub(crate) fn bootstrap_servers(&self) -> Option<String> {
         locked(&self.bootstrap_servers).clone()

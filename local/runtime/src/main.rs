@@ -13,6 +13,7 @@ mod event_queue;
 mod fleet;
 mod function;
 mod gateway;
+mod host_cpu;
 mod instance;
 mod invoke_api;
 mod journal;

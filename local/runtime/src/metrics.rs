@@ -83,6 +83,11 @@ impl Registry {
         });
     }
 
+    /// How busy the host's processors are, in percent.
+    pub(crate) fn host_cpu(&self) -> Gauge {
+        metrics::with_local_recorder(&self.recorder, || gauge!("lambda_host_cpu_percent"))
+    }
+
     /// How many records of events wait to be written to a topic.
     pub(crate) fn records(&self, topic: &Destination) -> Gauge {
         let labels = [("destination", topic.to_string())];
@@ -116,6 +121,8 @@ pub(crate) struct FunctionMetrics {
     stream: Histogram,
     /// Instances started.
     pub(crate) cold_starts: Counter,
+    /// Times that no instance was started because the host was busy.
+    pub(crate) starts_held_back: Counter,
     /// Instances that failed or got stuck, and were replaced.
     pub(crate) restarts: Counter,
     /// Instances that the kernel ended for want of memory.
@@ -210,6 +217,7 @@ impl FunctionMetrics {
             start: seconds("lambda_start_seconds"),
             stream: seconds("lambda_stream_seconds"),
             cold_starts: plain("lambda_cold_starts_total"),
+            starts_held_back: plain("lambda_starts_held_back_total"),
             restarts: plain("lambda_restarts_total"),
             out_of_memory: plain("lambda_out_of_memory_total"),
             schedule_skipped: plain("lambda_schedule_skipped_total"),

@@ -19,6 +19,7 @@ use crate::driver::{Driver, Kind};
 use crate::event_queue::{EventQueue, Runner};
 use crate::fleet::{Fleet, Stop};
 use crate::function::NotStarted;
+use crate::host_cpu;
 use crate::invoke_api::{Access, InvokeApi};
 use crate::logs::LogSink;
 use crate::manifest::{self, Manifest};
@@ -176,6 +177,8 @@ impl Running {
         let fleet = &self.platform.fleet;
         tasks.spawn(tidy(Arc::clone(&self.registry)));
         tasks.spawn(sweep(Arc::clone(fleet)));
+        let gauge = self.registry.host_cpu();
+        tasks.spawn(host_cpu::watch(Arc::clone(fleet), gauge));
         if std::process::id() == 1 {
             tasks.spawn(reap_orphans(Arc::clone(fleet)));
         }

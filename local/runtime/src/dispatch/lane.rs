@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::instance::{Instance, Poll};
 use super::queue::{Queue, Waiting};
-use super::scaling::{Bounds, Scaling};
+use super::scaling::{Bounds, Scaling, Starts};
 use super::{Delivery, InstanceId, Limits, Phase, Refusal};
 use crate::answer::{Answer, End, Stream};
 use crate::call::{Failure, Finished, Outcome};
@@ -377,13 +377,13 @@ impl Lane {
         (self.ready().count(), self.failed_starts)
     }
 
-    /// How many instances to start, given how many there are.
-    pub(super) fn to_start(&self, instances: usize) -> usize {
+    /// How many instances to start, given how many there are, and how busy the host is.
+    pub(super) fn to_start(&self, instances: usize, host_cpu: u32) -> Starts {
         // What waits while a poll is parked waits for the host's budget.
         let queued = if self.has_poll() { 0 } else { self.queued() };
         let ready = self.ready().count();
-        self.scaling
-            .to_start(queued, ready, instances.saturating_sub(ready))
+        let starting = instances.saturating_sub(ready);
+        self.scaling.to_start(queued, ready, starting, host_cpu)
     }
 
     /// Takes instances that have been idle for too long out of service.

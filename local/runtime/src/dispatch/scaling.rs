@@ -17,6 +17,19 @@ const STARTS_MAX: usize = 16;
 /// Time between two times that idle instances are stopped, each time at most half of all.
 const STOP_EVERY: Duration = Duration::from_secs(2);
 
+/// Percent of the host's processors in use above which more instances would only share what is used up
+/// already, for functions whose instances take several calls at once.
+const HOST_CPU_MAX: u32 = 85;
+
+/// Instances to start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Starts {
+    /// How many, now.
+    pub(crate) now: usize,
+    /// How many more there would be if the host were less busy.
+    pub(crate) held_back: usize,
+}
+
 /// The bounds of a function's instances.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -80,15 +93,31 @@ impl Scaling {
 
     /// How many instances to start while `queued` calls wait for one of `ready` instances or of those
     /// `starting`: as many as serve what the ready ones will not have served by then, and those that
-    /// are to be kept running.
-    pub(super) fn to_start(&self, queued: usize, ready: usize, starting: usize) -> usize {
+    /// are to be kept running. While the host is busy, an instance that takes several calls is started
+    /// only where there is none, or too few are kept running.
+    pub(super) fn to_start(
+        &self,
+        queued: usize,
+        ready: usize,
+        starting: usize,
+        host_cpu: u32,
+    ) -> Starts {
         let missing = self.bounds.min.saturating_sub(ready + starting);
         let room = self.bounds.max.saturating_sub(ready + starting);
         let left = queued.saturating_sub(self.served_during_a_start(ready));
         let wanted = left.div_ceil(self.bounds.concurrency);
         let none = usize::from(queued > 0 && ready == 0);
-        let wanted = wanted.max(none).min(STARTS_MAX);
-        wanted.saturating_sub(starting).min(room).max(missing)
+        let of = |wanted: usize| {
+            let wanted = wanted.max(none).min(STARTS_MAX);
+            wanted.saturating_sub(starting).min(room).max(missing)
+        };
+        let all = of(wanted);
+        let held = host_cpu > HOST_CPU_MAX && self.bounds.concurrency > 1;
+        let now = if held { of(0) } else { all };
+        Starts {
+            now,
+            held_back: all - now,
+        }
     }
 
     /// Which of the instances, with the time each has been idle, to stop: the longest idle first. Those

@@ -212,7 +212,11 @@ impl Function {
 
     /// How many instances to start, given how many there are.
     pub(crate) fn to_start(&self, instances: usize) -> usize {
-        self.dispatcher().to_start(self.id, instances)
+        let starts = self.dispatcher().to_start(self.id, instances);
+        if starts.held_back > 0 {
+            self.metrics.starts_held_back.increment(1);
+        }
+        starts.now
     }
 
     /// Stops instances that have been idle for too long.

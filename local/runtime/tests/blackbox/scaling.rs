@@ -1,6 +1,6 @@
 use tokio::process::Command;
 
-use crate::harness::{Puppeteer, eventually, program, soon};
+use crate::harness::{Puppeteer, Runtime, eventually, program, soon};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
@@ -90,4 +90,13 @@ async fn calls_above_reserved_concurrency_are_refused() {
     assert_eq!(response.await.unwrap().status(), 200);
     let throttles = "lambda_throttles_total{function=\"puppet\",reason=\"reserved-concurrency\"}";
     assert_eq!(runtime.metric(throttles).await.unwrap(), "2");
+}
+
+#[tokio::test]
+async fn how_busy_the_host_is_can_be_watched() {
+    let runtime = Runtime::start("[functions.one]\ncommand = [ECHO]\n").await;
+    let percent = eventually(async || runtime.metric("lambda_host_cpu_percent").await).await;
+    assert!(percent.parse::<u32>().unwrap() <= 100);
+    let held = "lambda_starts_held_back_total{function=\"one\"}";
+    assert_eq!(runtime.metric(held).await.unwrap(), "0");
 }

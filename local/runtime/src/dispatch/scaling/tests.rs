@@ -18,6 +18,8 @@ use crate::manifest::Priority;
 
 const MS: Duration = Duration::from_millis(1);
 const IDLE: Duration = Duration::from_mins(5);
+/// How busy a host is that holds starts back.
+const BUSY: u32 = 86;
 
 fn bounds(min: usize, max: usize, concurrency: usize) -> Bounds {
     Bounds {
@@ -31,15 +33,19 @@ fn bounds(min: usize, max: usize, concurrency: usize) -> Bounds {
 #[test]
 fn one_instance_per_call_that_waits_less_those_on_their_way() {
     let scaling = Scaling::new(bounds(0, 10, 1));
-    assert_eq!(scaling.to_start(0, 0, 0), 0);
-    assert_eq!(scaling.to_start(3, 0, 0), 3);
-    assert_eq!(scaling.to_start(3, 5, 2), 1);
-    assert_eq!(scaling.to_start(3, 0, 3), 0);
-    assert_eq!(scaling.to_start(30, 6, 1), 3, "up to max_instances");
+    assert_eq!(scaling.to_start(0, 0, 0, 0).now, 0);
+    assert_eq!(scaling.to_start(3, 0, 0, 0).now, 3);
+    assert_eq!(scaling.to_start(3, 5, 2, 0).now, 1);
+    assert_eq!(scaling.to_start(3, 0, 3, 0).now, 0);
+    assert_eq!(scaling.to_start(30, 6, 1, 0).now, 3, "up to max_instances");
     let wide = Scaling::new(bounds(0, 10, 32));
-    assert_eq!(wide.to_start(33, 1, 0), 2, "an instance takes 32 at once");
+    assert_eq!(
+        wide.to_start(33, 1, 0, 0).now,
+        2,
+        "an instance takes 32 at once"
+    );
     let many = Scaling::new(bounds(0, 1000, 1));
-    assert_eq!(many.to_start(500, 20, 10), STARTS_MAX - 10);
+    assert_eq!(many.to_start(500, 20, 10, 0).now, STARTS_MAX - 10);
 }
 
 #[test]
@@ -52,9 +58,13 @@ fn no_instance_for_what_the_others_serve_before_it_is_there() {
     for _ in 0..100 {
         scaling.answered(10 * MS);
     }
-    assert_eq!(scaling.to_start(60, 2, 0), 0, "2 × 300 / 10 are served");
-    assert_eq!(scaling.to_start(62, 2, 0), 2);
-    assert_eq!(scaling.to_start(1, 0, 0), 1, "nobody serves it");
+    assert_eq!(
+        scaling.to_start(60, 2, 0, 0).now,
+        0,
+        "2 × 300 / 10 are served"
+    );
+    assert_eq!(scaling.to_start(62, 2, 0, 0).now, 2);
+    assert_eq!(scaling.to_start(1, 0, 0, 0).now, 1, "nobody serves it");
 }
 
 #[test]
@@ -76,10 +86,29 @@ fn the_longest_idle_are_stopped_at_most_half_at_a_time_and_never_below_min() {
 }
 
 #[test]
+fn busy_host_holds_back_what_would_not_be_the_first_instance() {
+    let wide = Scaling::new(bounds(2, 10, 8));
+    let held = |now, held_back| Starts { now, held_back };
+    assert_eq!(wide.to_start(33, 3, 0, 85), held(5, 0), "not above it");
+    assert_eq!(wide.to_start(33, 3, 0, BUSY), held(0, 5));
+    assert_eq!(wide.to_start(33, 1, 0, BUSY), held(1, 4), "min_instances");
+    assert_eq!(wide.to_start(0, 3, 0, BUSY), held(0, 0));
+    let none = Scaling::new(bounds(0, 10, 8));
+    assert_eq!(none.to_start(33, 0, 0, BUSY), held(1, 4), "the first");
+    assert_eq!(
+        none.to_start(33, 0, 1, BUSY),
+        held(0, 4),
+        "it is on its way"
+    );
+    let sequential = Scaling::new(bounds(0, 10, 1));
+    assert_eq!(sequential.to_start(3, 1, 0, BUSY), held(3, 0));
+}
+
+#[test]
 fn bounds_that_change_are_kept_at_once() {
     let mut scaling = Scaling::new(bounds(3, 4, 1));
-    assert_eq!(scaling.to_start(0, 0, 0), 3);
-    assert_eq!(scaling.to_start(0, 1, 1), 1);
+    assert_eq!(scaling.to_start(0, 0, 0, 0).now, 3);
+    assert_eq!(scaling.to_start(0, 1, 1, 0).now, 1);
     scaling.bounds = bounds(0, 1, 1);
     let idle = (1..=4).map(|id| (id, MS));
     assert_eq!(scaling.stop_idle(4, idle, Instant::now()), [1, 2]);
@@ -193,7 +222,8 @@ impl World {
             self.passes(now);
             self.happens(event, now);
             self.deliver(now);
-            for _ in 0..self.dispatcher.to_start(self.function, self.instances) {
+            let starts = self.dispatcher.to_start(self.function, self.instances);
+            for _ in 0..starts.now {
                 self.begin(now);
             }
             let ms = now.duration_since(self.began).as_millis();
@@ -380,4 +410,20 @@ fn instances_that_never_start_are_not_joined_by_ever_more() {
     }
     world.run(Duration::from_mins(1));
     assert_eq!((world.waits.len(), world.most), (0, STARTS_MAX));
+}
+
+#[test]
+fn a_busy_host_gives_the_first_instance_at_once_and_the_others_when_it_is_less_busy() {
+    let mut world = World::new(bounds(0, 10, 8), 100 * MS, 5 * MS);
+    world.dispatcher.set_host_cpu(BUSY);
+    for _ in 0..400 {
+        world.at(1_000 * MS, Event::Call);
+    }
+    world.run(3_000 * MS);
+    assert_eq!((world.waits.len(), world.most), (160, 1), "8 each 100 ms");
+    world.dispatcher.set_host_cpu(50);
+    world.run(5_000 * MS);
+    assert_eq!((world.waits.len(), world.most), (400, 10));
+    let curve: Vec<_> = world.curve.into_iter().collect();
+    assert_eq!(curve, [(0, 0), (1_000, 1), (3_005, 10)]);
 }
