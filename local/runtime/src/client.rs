@@ -1,17 +1,17 @@
 //! The commands that talk to a running runtime.
 
+mod invocation;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use reqwest::RequestBuilder;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+pub(crate) use self::invocation::Invocation;
 use crate::admin::FunctionView;
 use crate::cluster::ClusterView;
 use crate::deployment::VersionView;
@@ -325,100 +325,4 @@ async fn accepted(admin: SocketAddr, request: RequestBuilder) -> anyhow::Result<
         bail!("{}", response.json::<Refusal>().await?.message);
     }
     Ok(response)
-}
-
-/// What `local-lambda invoke` is told.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Invocation {
-    /// By name or ARN
-    function: String,
-    /// The event: JSON, or @FILE
-    payload: Option<String>,
-    /// Whether to wait for the answer, have the event kept and run later, or only check
-    #[arg(long, value_enum, default_value_t)]
-    r#type: InvocationType,
-    /// Prints the end of the invocation's log to standard error
-    #[arg(long)]
-    tail: bool,
-    /// What the function gets as its client context: a JSON object, or @FILE
-    #[arg(long, value_name = "JSON")]
-    client_context: Option<String>,
-    #[arg(long, default_value = "127.0.0.1:9001")]
-    invoke: SocketAddr,
-}
-
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum InvocationType {
-    #[default]
-    RequestResponse,
-    Event,
-    DryRun,
-}
-
-/// What came of an invocation.
-pub(crate) struct Invoked {
-    /// The function's answer, with a line's end; nothing if it was not waited for.
-    pub(crate) answer: Vec<u8>,
-    /// The end of its log, if that was asked for.
-    pub(crate) log: Vec<u8>,
-}
-
-impl Invocation {
-    /// Sends it.
-    ///
-    /// # Errors
-    /// If the invocation is refused, or the function fails: then the message is its error, after its
-    /// log.
-    pub(crate) async fn send(&self) -> anyhow::Result<Invoked> {
-        let response = self.request()?.send().await;
-        let response =
-            response.with_context(|| format!("no runtime answers at {}", self.invoke))?;
-        let (status, headers) = (response.status(), response.headers());
-        let failed = !status.is_success() || headers.contains_key("x-amz-function-error");
-        let log = headers
-            .get("x-amz-log-result")
-            .map(|it| STANDARD.decode(it));
-        let log = log.transpose()?.unwrap_or_default();
-        let mut answer = response.bytes().await?.to_vec();
-        if failed {
-            let text = String::from_utf8_lossy(&answer);
-            bail!("{}{status}: {text}", String::from_utf8_lossy(&log));
-        }
-        if !answer.is_empty() {
-            answer.push(b'\n');
-        }
-        Ok(Invoked { answer, log })
-    }
-
-    fn request(&self) -> anyhow::Result<RequestBuilder> {
-        let function = percent_encode(self.function.as_bytes(), NON_ALPHANUMERIC);
-        let address = self.invoke;
-        let url = format!("http://{address}/2015-03-31/functions/{function}/invocations");
-        let payload = self.payload.as_deref().map(text_or_file).transpose()?;
-        let kind = match self.r#type {
-            InvocationType::RequestResponse => "RequestResponse",
-            InvocationType::Event => "Event",
-            InvocationType::DryRun => "DryRun",
-        };
-        let mut request = reqwest::Client::new()
-            .post(url)
-            .header("x-amz-invocation-type", kind)
-            .body(payload.unwrap_or_default());
-        if self.tail {
-            request = request.header("x-amz-log-type", "Tail");
-        }
-        if let Some(context) = &self.client_context {
-            let encoded = STANDARD.encode(text_or_file(context)?);
-            request = request.header("x-amz-client-context", encoded);
-        }
-        Ok(request)
-    }
-}
-
-/// An argument, or the content of the file that `@FILE` names.
-fn text_or_file(argument: &str) -> anyhow::Result<Vec<u8>> {
-    match argument.strip_prefix('@') {
-        Some(file) => std::fs::read(file).with_context(|| format!("cannot read {file}")),
-        None => Ok(argument.as_bytes().to_vec()),
-    }
 }

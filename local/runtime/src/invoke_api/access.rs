@@ -20,18 +20,12 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Access for those who know the token in `file`; white space around it does not count.
+    /// Access for those who know the token in `file`.
     ///
     /// # Errors
-    /// If the file cannot be read, or the token is too short to be a secret.
+    /// As [`read_token`].
     pub(crate) fn with_token(file: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read(file)
-            .with_context(|| format!("--invoke-token-file: cannot read {}", file.display()))?;
-        let token = text.trim_ascii().to_vec();
-        ensure!(
-            token.len() >= TOKEN_BYTES_MIN,
-            "--invoke-token-file: a token has at least {TOKEN_BYTES_MIN} bytes"
-        );
+        let token = read_token(file).context("--invoke-token-file")?;
         Ok(Self { token: Some(token) })
     }
 
@@ -51,6 +45,20 @@ impl Access {
             )),
         }
     }
+}
+
+/// The token in `file`; white space around it does not count.
+///
+/// # Errors
+/// If the file cannot be read, or the token is too short to be a secret.
+pub(crate) fn read_token(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let token = text.trim_ascii();
+    ensure!(
+        token.len() >= TOKEN_BYTES_MIN,
+        "a token has at least {TOKEN_BYTES_MIN} bytes"
+    );
+    Ok(token.to_vec())
 }
 
 #[cfg(test)]
