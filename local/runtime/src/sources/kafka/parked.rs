@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -16,13 +17,14 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::Source;
 use super::consumer::{Reader, reader_config};
 use super::headers::headers;
 use super::letters::{GROUP, ORIGINAL_TOPIC, PARKED, UNPARKED};
-use super::prepare::Partitions;
+use super::prepare::{ANSWER_WITHIN, Partitions};
 use crate::function::locked;
 
 /// Most keys that are parked in one dead-letter topic. Above it nothing is given up any more, as the
@@ -30,6 +32,9 @@ use crate::function::locked;
 pub(super) const PARKED_KEYS_MAX: usize = 100_000;
 /// Most partitions that wait to begin.
 const WAITING_MAX: usize = 64;
+
+/// How often a dead-letter topic is asked for partitions that are new.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// A place in a dead-letter topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,16 +194,20 @@ pub(super) fn follow_letters(
     Ok((followers, readers))
 }
 
-/// Reads the `partitions` of the dead-letter topic `topic` into `keys`, and tells those who ask when
-/// everything is read that was there when they asked. Ends when nobody can ask any more.
+/// Reads the `partitions` of the dead-letter topic `topic`, and those that come, into `keys`, and tells
+/// those who ask when everything is read that was there when they asked. Ends when nobody can ask any
+/// more.
 async fn follow(
     consumer: StreamConsumer<Reader>,
     topic: String,
-    partitions: i32,
+    mut partitions: i32,
     group: String,
     keys: Arc<ParkedKeys>,
     mut asked: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
+    let consumer = Arc::new(consumer);
+    let mut counts = interval(COUNT_EVERY);
+    counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
     let mut behind = BTreeSet::new();
     loop {
@@ -209,11 +218,18 @@ async fn follow(
                 while let Ok(request) = asked.try_recv() {
                     waiting.push(request);
                 }
+                partitions = count(&consumer, &topic, partitions).await;
                 // Whoever is assigned a partition anew is told when he reaches its end.
-                if let Err(error) = assign(&consumer, &topic, &keys.positions(partitions)) {
-                    tracing::error!(topic, "cannot read the dead letters: {error}");
-                }
+                assign(&consumer, &topic, &keys.positions(partitions));
                 behind = (0..partitions).collect();
+            }
+            _ = counts.tick() => {
+                let known = partitions;
+                partitions = count(&consumer, &topic, known).await;
+                if partitions > known {
+                    assign(&consumer, &topic, &keys.positions(partitions));
+                    behind.extend(known..partitions);
+                }
             }
             message = consumer.recv() => match message {
                 Ok(message) => take(&message, &group, &keys),
@@ -231,7 +247,24 @@ async fn follow(
     }
 }
 
-fn assign(
+/// How many partitions a topic has; as many as are `known`, if the cluster does not tell.
+async fn count(consumer: &Arc<StreamConsumer<Reader>>, topic: &str, known: i32) -> i32 {
+    let (consumer, topic) = (Arc::clone(consumer), topic.to_owned());
+    let asked = spawn_blocking(move || {
+        let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_WITHIN).ok()?;
+        i32::try_from(metadata.topics().first()?.partitions().len()).ok()
+    });
+    let found = asked.await.ok().flatten();
+    found.map_or(known, |count| count.max(known))
+}
+
+fn assign(consumer: &StreamConsumer<Reader>, topic: &str, positions: &[(i32, i64)]) {
+    if let Err(error) = try_assign(consumer, topic, positions) {
+        tracing::error!(topic, "cannot read the dead letters: {error}");
+    }
+}
+
+fn try_assign(
     consumer: &StreamConsumer<Reader>,
     topic: &str,
     positions: &[(i32, i64)],

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use crate::manifest::KafkaSource;
 
 /// How long the cluster may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The cluster's own number of replicas.
 const DEFAULT_REPLICATION: TopicReplication<'_> = TopicReplication::Fixed(-1);
 

@@ -56,6 +56,23 @@ async fn unpark(runtime: &Runtime, topic: &Topic, key: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// Sends records of the keys a and b until those of a come, too; how often they did not.
+async fn await_unparked(puppeteer: &Puppeteer, topic: &Topic) -> u32 {
+    let mut parked = 0;
+    // The reader of the dead letters is told in its own time.
+    eventually(async || {
+        send(topic, &[("a", "4"), ("b", "4")]).await;
+        let invocation = puppeteer.next().await;
+        let got = texts(&invocation.event);
+        invocation.answer("null").await;
+        let is_back = got.iter().any(|(key, _)| key == "a");
+        parked += u32::from(!is_back);
+        is_back.then_some(())
+    })
+    .await;
+    parked
+}
+
 #[tokio::test]
 async fn later_records_of_a_dead_letters_key_follow_it_until_it_is_taken_back() {
     let (puppeteer, topic) = (Puppeteer::new().await, Topic::new(1).await);
@@ -88,19 +105,7 @@ async fn later_records_of_a_dead_letters_key_follow_it_until_it_is_taken_back() 
     assert_eq!(values, [b"1", b"2", b"3"]);
 
     unpark(&runtime, &topic, "a").await;
-    // The reader of the dead letters is told in its own time.
-    let mut parked = 0;
-    eventually(async || {
-        send(&topic, &[("a", "4"), ("b", "4")]).await;
-        let invocation = puppeteer.next().await;
-        let got = texts(&invocation.event);
-        invocation.answer("null").await;
-        let is_back = got.iter().any(|(key, _)| key == "a");
-        parked += u32::from(!is_back);
-        is_back.then_some(())
-    })
-    .await;
-    assert!(parked < 10);
+    assert!(await_unparked(&puppeteer, &topic).await < 10);
 }
 
 #[tokio::test]
@@ -119,4 +124,20 @@ async fn key_parked_by_a_killed_runtime_stays_parked() {
     assert_eq!(texts(&next.event), pairs(&[("b", "2")]));
     next.answer("null").await;
     topic.await_committed(0, 3).await;
+}
+
+#[tokio::test]
+async fn partitions_that_a_dead_letter_topic_gets_later_are_read() {
+    let (puppeteer, topic) = (Puppeteer::new().await, Topic::new(1).await);
+    send(&topic, &[("a", "1")]).await;
+    let members = format!("{MEMBERS}{}", Topic::on_failure());
+    let _runtime = start(&puppeteer, &topic, &members).await;
+    puppeteer.next().await.answer("fail").await;
+    topic.letters(1).await;
+    send(&topic, &[("a", "2"), ("b", "2")]).await;
+    let next = puppeteer.next().await;
+    assert_eq!(texts(&next.event), pairs(&[("b", "2")]), "a is parked");
+    next.answer("null").await;
+    topic.unpark_in_new_partition(2, "a").await;
+    await_unparked(&puppeteer, &topic).await;
 }

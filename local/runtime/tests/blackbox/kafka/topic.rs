@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message, OwnedHeaders, OwnedMessage};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -85,6 +86,28 @@ impl Topic {
             &[("max.message.bytes", bytes)],
         )
         .await;
+    }
+
+    /// Gives the topic of its dead letters so many partitions, and ends the parking of a key in the last.
+    pub(super) async fn unpark_in_new_partition(&self, partitions: i32, key: &str) {
+        let name = self.letters_name();
+        let more = NewPartitions::new(&name, usize::try_from(partitions).unwrap());
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let made = admin().create_partitions([&more], &options).await.unwrap();
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        let header = |key, value| Header {
+            key,
+            value: Some(value),
+        };
+        let headers = OwnedHeaders::new()
+            .insert(header("kafka_dlt-unparked", ""))
+            .insert(header("kafka_dlt-consumer-group", &self.name))
+            .insert(header("kafka_dlt-original-topic", &self.name));
+        // One that knows the new partitions.
+        let producer: FutureProducer = config().create().unwrap();
+        let record: FutureRecord<'_, str, str> = FutureRecord::to(&name);
+        let record = record.partition(partitions - 1).key(key).headers(headers);
+        soon(producer.send(record, PATIENCE)).await.unwrap();
     }
 
     pub(super) async fn set_letter_bytes(&self, bytes: &str) {
