@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+/// How much of a request's body is described.
+const BODY_BEGIN: usize = 64;
+
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     if std::env::var_os("LEAVE_ORPHAN").is_some() {
@@ -54,11 +57,23 @@ fn describe(request: &Request) -> Value {
     let headers: Map<_, _> = headers
         .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
         .collect();
+    let kind = match request.body() {
+        Body::Text(_) => "text",
+        Body::Binary(_) => "binary",
+        _ => "empty",
+    };
     json!({
+        "method": request.method().as_str(),
+        "version": format!("{:?}", request.version()),
         "path": request.raw_http_path(),
         "query": request.uri().query(),
         "id": request.path_parameters().first("id"),
+        "queryParameters": request.query_string_parameters(),
+        "pathParameters": request.path_parameters(),
+        "context": request.request_context(),
         "headers": headers,
+        "bodyKind": kind,
+        "bodyBegin": request.body().get(..BODY_BEGIN.min(request.body().len())),
         "bodyBytes": request.body().len(),
         "requestId": request.lambda_context().request_id,
         "deadlineMs": request.lambda_context().deadline,

@@ -7,7 +7,8 @@ use tokio::process::Command;
 
 use crate::harness::{Puppeteer, Runtime, soon};
 
-fn python() -> PathBuf {
+/// The Python of the development tools, with which the others are.
+pub(crate) fn python() -> PathBuf {
     std::env::var_os("PAYFN_PYTHON")
         .expect("PAYFN_PYTHON is not set: run by local/test")
         .into()

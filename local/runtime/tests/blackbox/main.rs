@@ -30,3 +30,4 @@ mod standalone;
 mod streaming;
 mod takeover;
 mod tls;
+mod watch;
