@@ -237,9 +237,11 @@ impl Admin {
             function
                 .instances()
                 .into_iter()
-                .map(move |instance| ScrapeTarget {
-                    targets: [instance.metrics_address],
-                    labels: [("function", name.clone()), ("instance", instance.name)].into(),
+                .filter_map(move |instance| {
+                    Some(ScrapeTarget {
+                        targets: [instance.metrics_address?],
+                        labels: [("function", name.clone()), ("instance", instance.name)].into(),
+                    })
                 })
         };
         self.platform
@@ -320,6 +322,12 @@ fn conflict(error: anyhow::Error) -> Refused {
 
 /// Changes how many instances a function has: `min` and `max`, either or both.
 fn scale(function: &Function, query: &str) -> Result<(), Refused> {
+    if function.config.attached {
+        let name = &function.config.name;
+        return Err(conflict(anyhow!(
+            "the instances of {name} are started elsewhere"
+        )));
+    }
     let bounds = 0..=INSTANCES_MAX as usize;
     let [min, max] = numbers(query, &[("min", bounds.clone()), ("max", bounds)])?;
     let (min_now, max_now) = function.bounds();

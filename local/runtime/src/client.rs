@@ -25,50 +25,55 @@ use crate::sources::SourceView;
 /// If no runtime answers at `admin`.
 pub(crate) async fn ps(admin: SocketAddr) -> anyhow::Result<String> {
     let functions = functions(admin).await?;
-    let mut table = row(
+    let mut table = row([
         "FUNCTION",
         "INSTANCE",
+        "VERSION",
         "PID",
         "STATE",
         "IN FLIGHT",
         "QUEUED",
         "ADDRESS",
-    );
+        "HOST",
+    ]);
     for function in &functions {
         let queued = function.queued.to_string();
         if function.instances.is_empty() {
-            table += &row(&function.name, "-", "-", "-", "-", &queued, "-");
+            table += &row([&function.name, "-", "-", "-", "-", "-", &queued, "-", "-"]);
         }
         for instance in &function.instances {
-            table += &row(
+            table += &row([
                 &function.name,
                 &instance.name,
+                &instance.version.to_string(),
                 &instance.pid.to_string(),
                 &instance.state,
                 &instance.in_flight.to_string(),
                 &queued,
                 &instance.address,
-            );
+                instance.host.as_deref().unwrap_or("-"),
+            ]);
         }
     }
     Ok(table)
 }
 
-fn row(
-    function: &str,
-    instance: &str,
-    pid: &str,
-    state: &str,
-    in_flight: &str,
-    queued: &str,
-    address: &str,
-) -> String {
-    let mut row = String::new();
-    let _infallible = writeln!(
-        row,
-        "{function:<24} {instance:<28} {pid:>8} {state:<9} {in_flight:>9} {queued:>6} {address}"
-    );
-    row
+fn row(cells: [&str; 9]) -> String {
+    let [
+        function,
+        instance,
+        version,
+        pid,
+        state,
+        in_flight,
+        queued,
+        address,
+        host,
+    ] = cells;
+    format!(
+        "{function:<24} {instance:<28} {version:>7} {pid:>8} {state:<9} {in_flight:>9} \
+         {queued:>6} {address:<21} {host}\n"
+    )
 }
 
 /// `local-lambda scale`: what the function's bounds are now.

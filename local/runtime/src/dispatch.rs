@@ -81,6 +81,8 @@ pub(crate) enum Phase {
     Starting,
     /// It has polled.
     Ready,
+    /// It gets no further call, and ends with those it has.
+    Draining,
 }
 
 /// Instances, parked polls, waiting and running calls of every function.
@@ -317,6 +319,11 @@ impl Dispatcher {
         } else {
             Starts::default()
         }
+    }
+
+    /// Takes an instance out of service: it gets no further call.
+    pub(crate) fn retire(&mut self, function: FunctionId, id: InstanceId) {
+        self.lanes[function].retire(id);
     }
 
     /// Takes the instances out of service that have been idle for too long; they may be stopped.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,8 +13,9 @@ use tokio_util::task::TaskTracker;
 use crate::cluster::Cluster;
 use crate::deployment::Deployment;
 use crate::dispatch::Dispatcher;
-use crate::driver::Driver;
+use crate::driver::{self, Driver, Link};
 use crate::function::{Function, NotStarted, Series, SharedDispatcher, Version, locked};
+use crate::instance::Instance;
 use crate::logs::LogSink;
 use crate::manifest::{Declaration, FunctionConfig, Manifest, Sources};
 use crate::metrics::Registry;
@@ -32,6 +33,8 @@ pub(crate) struct Fleet {
     pub(crate) cluster: Option<Arc<Cluster>>,
     registry: Arc<Registry>,
     driver: Arc<Driver>,
+    /// Whether instances of other machines may attach.
+    attaches: bool,
     memory: Arc<Memory>,
     sink: LogSink,
     stop: Stop,
@@ -76,7 +79,7 @@ pub(crate) struct Change {
 
 impl Fleet {
     /// A fleet without functions yet, on the host that `manifest` describes, whose instances `driver`
-    /// runs and log to `sink`.
+    /// runs and log to `sink`. With `attaches` there may be functions whose instances attach.
     ///
     /// # Errors
     /// If the host does not tell how much memory it has, or the cluster's database is not known.
@@ -84,6 +87,7 @@ impl Fleet {
         manifest: &Manifest,
         registry: Arc<Registry>,
         driver: Driver,
+        attaches: bool,
         sink: LogSink,
         stop: Stop,
     ) -> anyhow::Result<Self> {
@@ -99,6 +103,7 @@ impl Fleet {
             cluster,
             registry,
             driver: Arc::new(driver),
+            attaches,
             memory: Arc::new(Memory::of_host()?),
             sink,
             stop,
@@ -116,10 +121,14 @@ impl Fleet {
     ///
     /// # Errors
     /// If the instances to be kept running do not fit into the host's memory, or a function does not
-    /// say what the driver runs.
+    /// say what the driver runs, or needs what the runtime does not serve.
     pub(crate) fn prepare(&self, declared: &Declarations) -> anyhow::Result<Vec<Arc<Function>>> {
-        self.driver.check(declared.values().map(|it| &it.config))?;
-        self.memory.check(declared.values().map(|it| &it.config))?;
+        let configs = || declared.values().map(|it| &it.config);
+        self.driver.check(configs())?;
+        self.memory.check(configs())?;
+        let attached = configs().find(|config| config.attached && !self.attaches);
+        let name = attached.map_or("", |config| &config.name);
+        ensure!(attached.is_none(), "no --attach, which {name} needs");
         let mut started = Vec::new();
         for (name, Declaration { config, .. }) in declared {
             let deployment = self.get(name);
@@ -245,14 +254,29 @@ impl Fleet {
         let mut versions = locked(&self.versions);
         versions.retain(|version| version.strong_count() > 0);
         versions.push(Arc::downgrade(&function));
-        self.scales.spawn(scale::run(
-            Arc::clone(&function),
-            Arc::clone(&self.driver),
-            Arc::clone(&self.memory),
+        if !function.config.attached {
+            self.scales.spawn(scale::run(
+                Arc::clone(&function),
+                Arc::clone(&self.driver),
+                Arc::clone(&self.memory),
+                self.sink.clone(),
+                self.stop.all.clone(),
+            ));
+        }
+        function
+    }
+
+    /// Gives a version an instance that has attached.
+    pub(crate) fn attach(&self, function: Arc<Function>, instance: Arc<Instance>, link: Link) {
+        function.add_instance(Arc::clone(&instance));
+        self.scales.spawn(driver::supervise_attached(
+            function,
+            instance,
+            link,
             self.sink.clone(),
+            self.stop.accept.clone(),
             self.stop.all.clone(),
         ));
-        function
     }
 
     /// The function of that name.

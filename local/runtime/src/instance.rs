@@ -36,8 +36,11 @@ pub(crate) struct Instance {
     pub(crate) id: InstanceId,
     /// Its name: the function's and its number.
     pub(crate) name: Arc<str>,
-    /// Where its Runtime API listens, an address of its own in 127.0.0.0/8.
+    /// Where its Runtime API listens, an address of its own in 127.0.0.0/8; of one that another machine
+    /// runs, where it has attached from.
     pub(crate) address: SocketAddr,
+    /// The machine that runs it, if another one does.
+    pub(crate) host: Option<String>,
     /// When it was started.
     pub(crate) started: Instant,
     /// Ends the process at once.
@@ -59,6 +62,7 @@ impl Instance {
             id,
             name: format!("{function}-{id}").into(),
             address,
+            host: None,
             started: Instant::now(),
             kill: Notify::new(),
             retire: Notify::new(),
@@ -66,6 +70,19 @@ impl Instance {
             log_tail: Mutex::default(),
             recorded: Mutex::default(),
             readers: broadcast::Sender::new(READ_REQUESTS_MAX),
+        }
+    }
+
+    /// Describes one that `host` has attached from `address`.
+    pub(crate) fn attached(
+        function: &str,
+        id: InstanceId,
+        address: SocketAddr,
+        host: String,
+    ) -> Self {
+        Self {
+            host: Some(host),
+            ..Self::new(function, id, address)
         }
     }
 

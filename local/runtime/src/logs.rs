@@ -135,7 +135,20 @@ fn pass_on(line: &[u8], level: &str, function: &Function, instance: &Instance, s
     }
     let json = attributed(text, &function.config.name, &instance.name)
         .unwrap_or_else(|| wrapped(text, level, &function.config.name, &instance.name));
-    let json = Bytes::from(json);
+    record(json.into(), function, sink);
+}
+
+/// Passes on a line that an instance of another machine has logged: a JSON object with its function and
+/// its name. Anything else is left out.
+pub(crate) fn take(line: &str, function: &Function, instance: &Instance, sink: &LogSink) {
+    if line.starts_with('{') && line.len() as u64 <= 2 * LINE_BYTES_MAX {
+        let line = [line.as_bytes(), b"\n"].concat();
+        instance.remember(&line);
+        record(line.into(), function, sink);
+    }
+}
+
+fn record(json: Bytes, function: &Function, sink: &LogSink) {
     function.version.series.journal.add(json.clone());
     if !sink.send(json) {
         function.metrics.log_dropped.increment(1);

@@ -3,6 +3,7 @@
 
 mod admin;
 mod answer;
+mod attach;
 mod call;
 mod client;
 mod cluster;
@@ -31,6 +32,7 @@ mod server;
 mod sources;
 mod tail;
 mod takeover;
+mod token;
 mod top;
 mod trace;
 
@@ -46,11 +48,13 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::attach::Attachment;
 use crate::driver::{Become, Kind, exec_child};
 use crate::invoke_api::Access;
 use crate::logs::{LogSink, LogWriter};
 use crate::manifest::{Manifest, SCHEMA};
 use crate::serve::{Addresses, Plan};
+use crate::token::Token;
 
 /// Runs AWS Lambda functions on this machine.
 #[derive(Parser)]
@@ -155,6 +159,8 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:9002")]
         admin: SocketAddr,
     },
+    /// Runs instances here of a function that a runtime elsewhere calls, until SIGTERM or SIGINT
+    Attach(Attachment),
     /// Invokes a function and prints its answer
     Invoke(client::Invocation),
     /// Removes the containers of the runtime OWNER once it has ended
@@ -188,6 +194,12 @@ struct Serve {
     /// A file with the token that the Invoke API asks of other machines; without one it refuses them
     #[arg(long, value_name = "FILE")]
     invoke_token_file: Option<PathBuf>,
+    /// Where instances of other machines attach [default: nowhere]
+    #[arg(long, requires = "attach_token_file", conflicts_with = "command")]
+    attach: Option<SocketAddr>,
+    /// A file with the token that they need
+    #[arg(long, value_name = "FILE", requires = "attach")]
+    attach_token_file: Option<PathBuf>,
     /// The folder of the events that are not over; made when the first one comes
     #[arg(long, default_value = ".local-lambda")]
     state: PathBuf,
@@ -205,14 +217,19 @@ struct Serve {
 impl Serve {
     /// What to run, and where.
     fn plan(self) -> anyhow::Result<Plan> {
-        let token = self.invoke_token_file.as_deref();
-        let access = token.map_or_else(|| Ok(Access::default()), Access::with_token)?;
+        let access = match &self.invoke_token_file {
+            None => Access::default(),
+            Some(file) => Access::with_token(Token::read(file).context("--invoke-token-file")?),
+        };
+        let attach_token = self.attach_token_file.as_deref().map(Token::read);
+        let attach_token = attach_token.transpose().context("--attach-token-file")?;
         let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
         if self.command.is_empty() {
             let addresses = Addresses {
                 http: self.http.unwrap_or_else(|| loopback(9000)),
                 invoke: self.invoke.or_else(|| Some(loopback(9001))),
                 admin: self.admin.or_else(|| Some(loopback(9002))),
+                attach: self.attach,
             };
             return Ok(Plan {
                 manifest: Manifest::read(&self.manifest)?,
@@ -222,6 +239,7 @@ impl Serve {
                 driver: self.driver,
                 state: self.state,
                 access,
+                attach_token,
             });
         }
         let texts = |(name, value): (OsString, OsString)| {
@@ -236,6 +254,7 @@ impl Serve {
             http: self.http.unwrap_or_else(|| ([0, 0, 0, 0], port).into()),
             invoke: self.invoke,
             admin: self.admin,
+            attach: None,
         };
         Ok(Plan {
             manifest: Manifest::standalone(&self.command, self.concurrency, &environment)?,
@@ -246,6 +265,7 @@ impl Serve {
             driver: Kind::Unlimited,
             state: self.state,
             access,
+            attach_token: None,
         })
     }
 }
@@ -285,11 +305,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(serve) => {
             let plan = serve.plan()?;
-            let writer = LogWriter::start()?;
-            start_logging(writer.sink.clone());
-            let served = serve::serve(plan, &writer.sink).await;
-            writer.finish().await;
-            served
+            logging(async |sink| serve::serve(plan, sink).await).await
+        }
+        Command::Attach(attachment) => {
+            logging(async |sink| attach::attach(attachment, sink).await).await
         }
         Command::Check { manifest } => {
             let functions = Manifest::read(&manifest)?.functions.len();
@@ -371,8 +390,10 @@ fn print(text: &[u8]) -> anyhow::Result<()> {
     Ok(std::io::stdout().write_all(text)?)
 }
 
-/// JSON lines, the same shape as the functions'.
-fn start_logging(sink: LogSink) {
+/// Logs JSON lines, the same shape as the functions', while it does `work`.
+async fn logging(work: impl AsyncFnOnce(&LogSink) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let writer = LogWriter::start()?;
+    let sink = writer.sink.clone();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .json()
@@ -380,4 +401,7 @@ fn start_logging(sink: LogSink) {
         .with_env_filter(filter)
         .with_writer(move || sink.clone())
         .init();
+    let done = work(&writer.sink).await;
+    writer.finish().await;
+    done
 }

@@ -123,6 +123,10 @@ impl Platform {
         let config = declared
             .context("the manifest does not have it any more")?
             .config;
+        ensure!(
+            terms.is_none() || !config.attached,
+            "a canary would have no instances: they attach to the version that takes the calls"
+        );
         let version = self.fleet.start_next(Some(deployment), config.clone());
         self.fleet.await_started(from_ref(&version)).await?;
         let number = version.version.number;

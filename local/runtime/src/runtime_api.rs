@@ -362,7 +362,8 @@ fn wrong_state(message: &str) -> Reply {
     error(StatusCode::FORBIDDEN, "InvalidStateTransition", message)
 }
 
-fn truncated() -> Reply {
+/// The answer to a request whose body has broken off.
+pub(crate) fn truncated() -> Reply {
     error(
         StatusCode::BAD_REQUEST,
         "TruncatedHTTPRequest",

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::admin::Admin;
+use crate::attach::{self, AttachApi};
 use crate::driver::{Driver, Kind};
 use crate::event_queue::{EventQueue, Runner};
 use crate::fleet::{Fleet, Stop};
@@ -28,6 +29,7 @@ use crate::platform::Platform;
 use crate::reaper;
 use crate::server::{self, Bounds, Until};
 use crate::takeover::{Offer, Predecessor, Successor};
+use crate::token::Token;
 
 /// Longest wait at the end for requests in progress.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -64,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) state: PathBuf,
     /// Who may use the Invoke API.
     pub(crate) access: Access,
+    /// What instances need to attach, if any may.
+    pub(crate) attach_token: Option<Token>,
 }
 
 /// Where the runtime listens.
@@ -75,6 +79,8 @@ pub(crate) struct Addresses {
     pub(crate) invoke: Option<SocketAddr>,
     /// Metrics and what `ps` asks for, if they are served.
     pub(crate) admin: Option<SocketAddr>,
+    /// Where instances of other machines attach, if they may.
+    pub(crate) attach: Option<SocketAddr>,
 }
 
 /// Runs the functions of the plan's manifest until SIGTERM or SIGINT, or until another runtime takes
@@ -92,7 +98,7 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
     let standalone = plan.manifest.standalone;
     let stop = Stop::default();
     let registry = Arc::new(Registry::new()?);
-    let fleet = fleet(&plan.manifest, &registry, driver, sink, &stop)?;
+    let fleet = fleet(&plan, &registry, driver, sink, &stop)?;
     let (events, runner) = EventQueue::new(Arc::clone(&fleet));
     if predecessor.is_none() {
         events.open(&plan.state)?;
@@ -117,9 +123,10 @@ pub(crate) async fn serve(plan: Plan, sink: &LogSink) -> anyhow::Result<()> {
         http,
         invoke,
         admin,
+        attach,
     } = sockets;
     let mut clients = running.serve_clients(http, invoke, bounds, plan.access);
-    let _others = running.tend(admin);
+    let _others = running.tend(admin, attach.zip(plan.attach_token));
     let mut callers = JoinSet::new();
     callers.spawn(running.clone().call(runner, plan.state, predecessor));
     let (stopped, successor) = tokio::select! {
@@ -170,9 +177,13 @@ impl Running {
         clients
     }
 
-    /// Answers the operator as long as there are instances, and does what is done again and again; ends
-    /// when dropped.
-    fn tend(&self, admin: Option<TcpListener>) -> JoinSet<()> {
+    /// Answers the operator, and whatever attaches, as long as there are instances, and does what is
+    /// done again and again; ends when dropped.
+    fn tend(
+        &self,
+        admin: Option<TcpListener>,
+        attach: Option<(TcpListener, Token)>,
+    ) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let fleet = &self.platform.fleet;
         tasks.spawn(tidy(Arc::clone(&self.registry)));
@@ -181,6 +192,10 @@ impl Running {
         tasks.spawn(host_cpu::watch(Arc::clone(fleet), gauge));
         if std::process::id() == 1 {
             tasks.spawn(reap_orphans(Arc::clone(fleet)));
+        }
+        if let Some((listener, token)) = attach {
+            let api = AttachApi::new(Arc::clone(fleet), token, self.stop.clone());
+            tasks.spawn(attach::serve(listener, Arc::new(api)));
         }
         if let Some(admin) = admin {
             let (platform, events) = (Arc::clone(&self.platform), Arc::clone(&self.events));
@@ -277,12 +292,13 @@ struct Sockets {
     http: TcpListener,
     invoke: Option<TcpListener>,
     admin: Option<TcpListener>,
+    attach: Option<TcpListener>,
 }
 
 /// A runtime that other ones may take over, and what it would give them.
 struct Offered {
     offer: Offer,
-    sockets: [OwnedFd; 3],
+    sockets: Vec<OwnedFd>,
 }
 
 async fn listen_or_take_over(plan: &Plan) -> anyhow::Result<(Sockets, Option<Predecessor>)> {
@@ -290,13 +306,23 @@ async fn listen_or_take_over(plan: &Plan) -> anyhow::Result<(Sockets, Option<Pre
         http,
         invoke,
         admin,
+        attach,
     } = plan.addresses;
     if let (Some(admin), true) = (admin, plan.take_over) {
-        let (predecessor, [http, invoke, admin]) = Predecessor::ask(admin).await?;
+        let (predecessor, sockets) = Predecessor::ask(admin).await?;
+        let mut sockets = sockets.into_iter();
+        let http = sockets.next().context("it gave no sockets")?;
+        let (invoke, admin) = (sockets.next(), sockets.next());
+        let attach = match sockets.next() {
+            None => listen_if(attach, "--attach").await?,
+            // Closed if nothing may attach here.
+            given => given.filter(|_| attach.is_some()),
+        };
         let sockets = Sockets {
             http,
-            invoke: Some(invoke),
-            admin: Some(admin),
+            invoke,
+            admin,
+            attach,
         };
         return Ok((sockets, Some(predecessor)));
     }
@@ -304,6 +330,7 @@ async fn listen_or_take_over(plan: &Plan) -> anyhow::Result<(Sockets, Option<Pre
         http: listen(http, "--http").await?,
         invoke: listen_if(invoke, "--invoke").await?,
         admin: listen_if(admin, "--admin").await?,
+        attach: listen_if(attach, "--attach").await?,
     };
     Ok((sockets, None))
 }
@@ -312,11 +339,12 @@ impl Sockets {
     /// Port 0 asks for any free port: tells which it became.
     fn announce(&self, functions: usize) -> anyhow::Result<()> {
         let http = self.http.local_addr()?;
-        let [invoke, admin] = [&self.invoke, &self.admin].map(|listener| {
+        let listeners = [&self.invoke, &self.admin, &self.attach];
+        let [invoke, admin, attach] = listeners.map(|listener| {
             let address = listener.as_ref().and_then(|it| it.local_addr().ok());
             address.map(tracing::field::display)
         });
-        tracing::info!(%http, invoke, admin, "serving {functions} functions");
+        tracing::info!(%http, invoke, admin, attach, "serving {functions} functions");
         Ok(())
     }
 
@@ -325,10 +353,17 @@ impl Sockets {
         let (Some(invoke), Some(admin)) = (&self.invoke, &self.admin) else {
             return Ok(None);
         };
+        let given = [
+            Some(&self.http),
+            Some(invoke),
+            Some(admin),
+            self.attach.as_ref(),
+        ];
         let cloned = |listener: &TcpListener| listener.as_fd().try_clone_to_owned();
+        let sockets = given.into_iter().flatten().map(cloned);
         Ok(Some(Offered {
             offer: Offer::new(admin.local_addr()?).context("no other runtime could take over")?,
-            sockets: [cloned(&self.http)?, cloned(invoke)?, cloned(admin)?],
+            sockets: sockets.collect::<Result<_, _>>()?,
         }))
     }
 }
@@ -357,14 +392,20 @@ async fn start_fails(fleet: &Fleet) -> anyhow::Result<()> {
 }
 
 fn fleet(
-    manifest: &Manifest,
+    plan: &Plan,
     registry: &Arc<Registry>,
     driver: Driver,
     sink: &LogSink,
     stop: &Stop,
 ) -> anyhow::Result<Arc<Fleet>> {
-    let registry = Arc::clone(registry);
-    let fleet = Fleet::new(manifest, registry, driver, sink.clone(), stop.clone())?;
+    let fleet = Fleet::new(
+        &plan.manifest,
+        Arc::clone(registry),
+        driver,
+        plan.attach_token.is_some(),
+        sink.clone(),
+        stop.clone(),
+    )?;
     Ok(Arc::new(fleet))
 }
 

@@ -127,7 +127,8 @@ pub(crate) async fn serve<H: Handle>(
     }
 }
 
-async fn accept(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
+/// The next connection; none without a listener.
+pub(crate) async fn accept(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
     let Some(listener) = listener else {
         return pending().await;
     };

@@ -3,7 +3,8 @@
 //! Both talk over a Unix socket whose abstract name is made from the admin address. The sockets
 //! themselves are passed on, so clients that are waiting to be accepted lose nothing. In order:
 //!
-//! 1. the new one connects, and the old one sends it the three sockets;
+//! 1. the new one connects, and the old one sends it the three sockets, and a fourth if instances may
+//!    attach;
 //! 2. the new one starts its instances, and says [`READY`];
 //! 3. the old one accepts no more, and says [`YOURS`]: the new one does;
 //! 4. the old one has ended what called functions by itself, and says [`ALONE`]: the new one begins.
@@ -29,8 +30,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::timeout;
 
-/// How many sockets are passed on.
-const SOCKETS: usize = 3;
+/// How many sockets are passed on at most.
+const SOCKETS_MAX: usize = 4;
 const SOCKETS_FOLLOW: u8 = b's';
 /// The new runtime's instances are ready.
 const READY: u8 = b'r';
@@ -41,9 +42,6 @@ const ALONE: u8 = b'a';
 
 /// Longest wait for the instances of a new runtime.
 const READY_MAX: Duration = Duration::from_mins(2);
-
-/// The sockets for HTTP routes, the Invoke API and the admin address.
-pub(crate) type Sockets = [TcpListener; SOCKETS];
 
 /// The old runtime's side.
 pub(crate) struct Offer {
@@ -74,21 +72,22 @@ impl Offer {
     }
 
     /// The next runtime that is ready to accept on `sockets`.
-    pub(crate) async fn successor(&self, sockets: &[OwnedFd; SOCKETS]) -> Successor {
+    pub(crate) async fn successor(&self, sockets: &[OwnedFd]) -> Successor {
         loop {
-            match self.next(sockets.each_ref().map(AsFd::as_fd)).await {
+            match self.next(sockets).await {
                 Ok(successor) => return successor,
                 Err(error) => tracing::warn!("no other runtime has taken over: {error:#}"),
             }
         }
     }
 
-    async fn next(&self, sockets: [BorrowedFd<'_>; SOCKETS]) -> anyhow::Result<Successor> {
+    async fn next(&self, sockets: &[OwnedFd]) -> anyhow::Result<Successor> {
         let (mut stream, _) = self.listener.accept().await?;
         // Abstract names have no permissions.
         let user = stream.peer_cred()?.uid();
         ensure!(user == geteuid().as_raw(), "the user {user} may not");
-        send(&stream, sockets).await?;
+        let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+        send(&stream, &sockets).await?;
         let ready = timeout(READY_MAX, expect(&mut stream, READY)).await;
         ready.context("it does not become ready")??;
         Ok(Successor(stream))
@@ -114,11 +113,11 @@ impl Successor {
 }
 
 impl Predecessor {
-    /// Asks the runtime that has this admin address for its sockets.
+    /// Asks the runtime that has this admin address for its sockets, in the order of [`Offer::successor`].
     ///
     /// # Errors
     /// If there is none, or it runs for another user.
-    pub(crate) async fn ask(admin: SocketAddr) -> anyhow::Result<(Self, Sockets)> {
+    pub(crate) async fn ask(admin: SocketAddr) -> anyhow::Result<(Self, Vec<TcpListener>)> {
         let stream = net::UnixStream::connect_addr(&name(admin)?);
         let stream = stream.with_context(|| format!("no runtime to take over has {admin}"))?;
         stream.set_nonblocking(true)?;
@@ -148,11 +147,11 @@ async fn expect(stream: &mut UnixStream, word: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn send(stream: &UnixStream, sockets: [BorrowedFd<'_>; SOCKETS]) -> io::Result<()> {
+async fn send(stream: &UnixStream, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
     let sent = || {
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS))];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS_MAX))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        ancillary.push(SendAncillaryMessage::ScmRights(&sockets));
+        ancillary.push(SendAncillaryMessage::ScmRights(sockets));
         let word = [IoSlice::new(&[SOCKETS_FOLLOW])];
         Ok(sendmsg(stream, &word, &mut ancillary, SendFlags::empty())?)
     };
@@ -160,9 +159,9 @@ async fn send(stream: &UnixStream, sockets: [BorrowedFd<'_>; SOCKETS]) -> io::Re
     Ok(())
 }
 
-async fn receive(stream: &UnixStream) -> anyhow::Result<Sockets> {
+async fn receive(stream: &UnixStream) -> anyhow::Result<Vec<TcpListener>> {
     let received = || {
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS))];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(SOCKETS_MAX))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut word = [0];
         let mut words = [IoSliceMut::new(&mut word)];
@@ -177,8 +176,5 @@ async fn receive(stream: &UnixStream) -> anyhow::Result<Sockets> {
     let sockets = sockets
         .into_iter()
         .map(|socket| TcpListener::from_std(socket.into()));
-    let sockets: Vec<TcpListener> = sockets.collect::<io::Result<_>>()?;
-    let count = sockets.len();
-    let sockets = sockets.try_into();
-    sockets.map_err(|_| anyhow::anyhow!("{count} sockets came, not {SOCKETS}"))
+    Ok(sockets.collect::<io::Result<_>>()?)
 }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::AUTHORIZATION;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use reqwest::RequestBuilder;
 
-use crate::invoke_api::read_token;
+use crate::token::Token;
 
 /// What `local-lambda invoke` is told.
 #[derive(Debug, clap::Args)]
@@ -100,10 +100,8 @@ impl Invocation {
             request = request.header("x-amz-client-context", encoded);
         }
         if let Some(file) = &self.token_file {
-            let value = [b"Bearer ", &*read_token(file).context("--token-file")?].concat();
-            let mut value = HeaderValue::from_bytes(&value).context("--token-file")?;
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
+            let authorization = Token::read(file).and_then(|token| token.authorization());
+            request = request.header(AUTHORIZATION, authorization.context("--token-file")?);
         }
         Ok(request)
     }

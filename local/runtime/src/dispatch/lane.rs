@@ -92,7 +92,12 @@ impl Lane {
 
     pub(super) fn instance(&self, id: InstanceId) -> Option<(Phase, usize)> {
         let instance = self.instances.get(&id)?;
-        Some((instance.phase, instance.running))
+        let phase = if instance.retired {
+            Phase::Draining
+        } else {
+            instance.phase
+        };
+        Some((phase, instance.running))
     }
 
     /// Why an event of so many bytes could not wait here.
@@ -395,12 +400,17 @@ impl Lane {
             .collect();
         let retired = self.scaling.stop_idle(instances, idle.into_iter(), now);
         for id in &retired {
-            if let Some(instance) = self.instances.get_mut(id) {
-                instance.retired = true;
-                instance.polls.clear();
-            }
+            self.retire(*id);
         }
         retired
+    }
+
+    /// Takes an instance out of service.
+    pub(super) fn retire(&mut self, id: InstanceId) {
+        if let Some(instance) = self.instances.get_mut(&id) {
+            instance.retired = true;
+            instance.polls.clear();
+        }
     }
 
     fn ready(&self) -> impl Iterator<Item = (&InstanceId, &Instance)> {

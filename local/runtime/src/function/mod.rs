@@ -1,10 +1,11 @@
 //! A function: its configuration, its calls and its instances.
 
 mod version;
+mod view;
 mod waiting;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,11 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(crate) use self::version::{Hold, Series, Tally, Version};
+pub(crate) use self::view::InstanceView;
 pub(crate) use self::waiting::Parked;
 use self::waiting::Waiting;
 use crate::answer;
@@ -51,30 +54,10 @@ pub(crate) struct Function {
     pub(crate) demand: Notify,
     /// Tells that an instance has become ready or failed.
     progress: Notify,
-    retired: AtomicBool,
+    retired: CancellationToken,
     holds: AtomicUsize,
     dispatcher: SharedDispatcher,
     instances: Mutex<BTreeMap<InstanceId, Arc<Instance>>>,
-}
-
-/// An instance as `ps` shows it.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct InstanceView {
-    /// Its name.
-    pub(crate) name: String,
-    /// The version of the function it runs.
-    pub(crate) version: u64,
-    /// Its process id.
-    pub(crate) pid: u32,
-    /// The address of its Runtime API.
-    pub(crate) address: String,
-    /// Where it may serve metrics.
-    pub(crate) metrics_address: String,
-    /// `starting` or `ready`.
-    pub(crate) state: String,
-    /// Calls it is running.
-    pub(crate) in_flight: usize,
 }
 
 impl Function {
@@ -85,6 +68,12 @@ impl Function {
         metrics: FunctionMetrics,
         dispatcher: SharedDispatcher,
     ) -> Self {
+        // Those that attach are nobody's to start or to stop here.
+        let (min, max) = if config.attached {
+            (0, 0)
+        } else {
+            (config.min_instances, config.max_instances)
+        };
         let limits = Limits {
             priority: config.priority,
             queue_max: config.queue_max,
@@ -94,8 +83,8 @@ impl Function {
             sequential: config.concurrency.is_none(),
             reserved: config.reserved_concurrency,
             instances: Bounds {
-                min: config.min_instances as usize,
-                max: config.max_instances as usize,
+                min: min as usize,
+                max: max as usize,
                 concurrency: config.concurrency.unwrap_or(1) as usize,
                 idle: config.idle,
             },
@@ -110,7 +99,7 @@ impl Function {
             tally: Arc::default(),
             demand: Notify::new(),
             progress: Notify::new(),
-            retired: AtomicBool::new(false),
+            retired: CancellationToken::new(),
             holds: AtomicUsize::new(0),
             dispatcher,
             instances: Mutex::default(),
@@ -219,6 +208,11 @@ impl Function {
         starts.now
     }
 
+    /// Has an instance get no further call.
+    pub(crate) fn retire_instance(&self, id: InstanceId) {
+        self.dispatcher().retire(self.id, id);
+    }
+
     /// Stops instances that have been idle for too long.
     pub(crate) fn retire_idle(&self, instances: usize) {
         let retired = self
@@ -261,13 +255,18 @@ impl Function {
 
     /// Nobody else gets a [`Hold`]; its instances end with the last hold and the last call.
     pub(crate) fn retire(&self) {
-        self.retired.store(true, Ordering::Relaxed);
+        self.retired.cancel();
         self.demand.notify_one();
+    }
+
+    /// Waits until it is retired.
+    pub(crate) async fn retired(&self) {
+        self.retired.cancelled().await;
     }
 
     /// Whether it is retired, and nothing is left to do.
     pub(crate) fn is_over(&self) -> bool {
-        self.retired.load(Ordering::Relaxed)
+        self.retired.is_cancelled()
             && self.holds.load(Ordering::Relaxed) == 0
             && self.load() == (0, 0)
     }
@@ -358,26 +357,9 @@ impl Function {
         Ok(writer.pieces)
     }
 
-    /// The instances as `ps` shows them.
-    pub(crate) fn instances(&self) -> Vec<InstanceView> {
-        let dispatcher = self.dispatcher();
-        let view = |instance: &Arc<Instance>| {
-            let (phase, in_flight) = dispatcher.instance(self.id, instance.id)?;
-            let state = match phase {
-                Phase::Starting => "starting",
-                Phase::Ready => "ready",
-            };
-            Some(InstanceView {
-                name: instance.name.to_string(),
-                version: self.version.number,
-                pid: instance.pid(),
-                address: instance.address.to_string(),
-                metrics_address: instance.metrics_address().to_string(),
-                state: state.to_owned(),
-                in_flight,
-            })
-        };
-        locked(&self.instances).values().filter_map(view).collect()
+    /// How many instances there are.
+    pub(crate) fn instance_count(&self) -> usize {
+        locked(&self.instances).len()
     }
 
     fn dispatcher(&self) -> MutexGuard<'_, Dispatcher> {

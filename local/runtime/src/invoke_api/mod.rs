@@ -19,7 +19,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use uuid::Uuid;
 
-pub(crate) use self::access::{Access, read_token};
+pub(crate) use self::access::Access;
 use self::exceptions::Exception;
 use self::names::{Invoked, LATEST};
 use self::request::{Kind, is_tail_wanted, read_payload};

@@ -29,6 +29,15 @@ const RESERVED: &[&str] = &[
 const RESERVED_PREFIXES: &[&str] = &["_", "AWS_LAMBDA_"];
 /// Longest function name, as on AWS.
 const NAME_LENGTH_MAX: usize = 64;
+/// Members that say something of instances the runtime starts.
+const OF_STARTED: &[&str] = &[
+    "command",
+    "image",
+    "min_instances",
+    "idle_s",
+    "secrets",
+    "user",
+];
 /// Most invocations one instance can take at once, as on AWS.
 const CONCURRENCY_MAX: u32 = 1600;
 /// Most invocations a function may be given.
@@ -117,6 +126,17 @@ impl Settings {
         }
     }
 
+    /// What they are for a function whose instances attach: those are kept by others, who have the files.
+    fn of_attached(self) -> Self {
+        Self {
+            min_instances: Some(0),
+            max_instances: self.max_instances.or(Some(INSTANCES_MAX)),
+            user: None,
+            secrets: BTreeMap::new(),
+            ..self
+        }
+    }
+
     /// The bounds of the instances, with a fault where they contradict each other.
     fn instances(&self, name: &Spanned<String>, faults: &mut Faults<'_>) -> (u32, u32) {
         let min = self.min_instances.unwrap_or(1);
@@ -139,8 +159,9 @@ pub(super) fn read(
     faults: &mut Faults<'_>,
 ) -> Option<Declaration> {
     check_name(name, faults);
+    let attached = read_attached(&mut table, faults);
     let image = read_image(&mut table, faults);
-    let command = read_command(&mut table, image.is_some(), faults);
+    let command = read_command(&mut table, attached || image.is_some(), faults);
     let routes = Route::read_all(&mut table, faults);
     let sources = Sources {
         schedules: Schedule::read_all(&mut table, faults),
@@ -148,10 +169,17 @@ pub(super) fn read(
         continuous: Continuous::read(&mut table, faults),
         asynchronous: Asynchronous::read(brokers, &mut table, faults),
     };
-    let settings = Settings::read(&mut table, faults).over(defaults);
+    let mut settings = Settings::read(&mut table, faults).over(defaults);
+    if attached {
+        settings = settings.of_attached();
+    }
     let instances = settings.instances(name, faults);
     Some(Declaration {
-        config: configuration(name, command?, image, instances, settings),
+        config: FunctionConfig {
+            image,
+            attached,
+            ..configuration(name, command?, instances, settings)
+        },
         routes,
         sources,
     })
@@ -160,7 +188,6 @@ pub(super) fn read(
 fn configuration(
     name: &Spanned<String>,
     command: Vec<String>,
-    image: Option<String>,
     (min_instances, max_instances): (u32, u32),
     settings: Settings,
 ) -> FunctionConfig {
@@ -169,7 +196,8 @@ fn configuration(
     FunctionConfig {
         name: name.as_ref().clone(),
         command,
-        image,
+        image: None,
+        attached: false,
         concurrency: settings.concurrency,
         min_instances,
         max_instances,
@@ -193,6 +221,22 @@ fn merged<V: Clone>(under: &BTreeMap<String, V>, over: BTreeMap<String, V>) -> B
     merged
 }
 
+/// Reads the driver, of which there is a choice only between the runtime's and none.
+fn read_attached(table: &mut Members<'_>, faults: &mut Faults<'_>) -> bool {
+    let Some(driver) = table.take::<Spanned<String>>("driver", faults) else {
+        return false;
+    };
+    if driver.as_ref() != "attach" {
+        faults.add(driver.span(), "driver can only be \"attach\"");
+        return false;
+    }
+    for key in OF_STARTED {
+        let reason = "not for driver = \"attach\", whose instances others start";
+        table.refuse(key, reason, faults);
+    }
+    true
+}
+
 fn read_image(table: &mut Members<'_>, faults: &mut Faults<'_>) -> Option<String> {
     let image = table.take::<Spanned<String>>("image", faults)?;
     let name = faults.expand(&image)?;
@@ -202,13 +246,13 @@ fn read_image(table: &mut Members<'_>, faults: &mut Faults<'_>) -> Option<String
     Some(name)
 }
 
-/// Reads the command, which only a function with an image may lack.
+/// Reads the command, which a function may lack that has an image, or instances that attach.
 fn read_command(
     table: &mut Members<'_>,
-    has_image: bool,
+    may_lack: bool,
     faults: &mut Faults<'_>,
 ) -> Option<Vec<String>> {
-    if has_image && !table.has("command") {
+    if may_lack && !table.has("command") {
         return Some(Vec::new());
     }
     let parts: Spanned<Vec<Spanned<String>>> = table.require("command", faults)?;

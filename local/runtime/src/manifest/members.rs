@@ -144,6 +144,13 @@ impl<'a> Members<'a> {
             .ok()
     }
 
+    /// Makes a fault of the member `key`, if it is there.
+    pub(super) fn refuse(&mut self, key: &str, reason: &str, faults: &mut Faults<'_>) {
+        if let Some(value) = self.table.remove(key) {
+            faults.add(value.span(), format!("{}: {reason}", self.path(key)));
+        }
+    }
+
     /// The number `key`; one outside of `allowed` is a fault.
     pub(super) fn take_number<N>(
         &mut self,

@@ -35,6 +35,7 @@ pub(crate) use self::pattern::Pattern;
 pub(crate) use self::route::{BODY_BYTES_MAX, Route, RouteBounds};
 pub(crate) use self::schema::SCHEMA;
 pub(crate) use self::source::{Continuous, Schedule, Timing};
+pub(crate) use self::standalone::is_the_functions;
 pub(crate) use self::table::RouteTable;
 pub(crate) use self::user::User;
 
@@ -99,15 +100,17 @@ pub(crate) struct Sources {
 pub(crate) struct FunctionConfig {
     /// The table's name.
     pub(crate) name: String,
-    /// Program and arguments; empty if it only has an image.
+    /// Program and arguments; empty if it only has an image, or its instances attach.
     pub(crate) command: Vec<String>,
     /// The container image that runs it.
     pub(crate) image: Option<String>,
+    /// Whether its instances are started on other machines, and attach.
+    pub(crate) attached: bool,
     /// Invocations one instance takes at once; absent means one, in sequential mode.
     pub(crate) concurrency: Option<u32>,
     /// Instances kept running.
     pub(crate) min_instances: u32,
-    /// Upper bound of instances.
+    /// Upper bound of instances, those that attach included.
     pub(crate) max_instances: u32,
     /// How long an instance above `min_instances` is kept with nothing to do.
     pub(crate) idle: Duration,

@@ -62,7 +62,7 @@ fn number(environment: &BTreeMap<String, String>, name: &str) -> anyhow::Result<
 }
 
 /// Whether a variable is none that the runtime sets itself, whatever others say.
-fn is_the_functions(name: &str) -> bool {
+pub(crate) fn is_the_functions(name: &str) -> bool {
     let runtimes = name.starts_with("AWS_LAMBDA_") && !name.starts_with("AWS_LAMBDA_LOG_");
     !runtimes && name != "LOCAL_LAMBDA_METRICS_ADDR"
 }

@@ -169,6 +169,27 @@ fn user_is_a_name_or_two_numbers() {
 }
 
 #[test]
+fn function_whose_instances_attach_says_nothing_of_started_ones() {
+    let manifest = parse(
+        "[defaults]\nmin_instances = 2\nsecrets = { KEY = 'Cargo.toml' }\n\
+         [functions.a]\ndriver = 'attach'\n\
+         [functions.b]\ndriver = 'attach'\nmax_instances = 3\n",
+    )
+    .expect("valid");
+    let [a, b] = ["a", "b"].map(|name| &manifest.functions[name].config);
+    assert!(a.attached && a.command.is_empty() && a.secrets.is_empty());
+    assert_eq!((a.min_instances, a.max_instances), (0, INSTANCES_MAX));
+    assert_eq!(b.max_instances, 3);
+
+    let found = faults(
+        "[functions.a]\ndriver = 'attach'\ncommand = ['a']\nimage = 'a'\nmin_instances = 1\n\
+         idle_s = 1\nsecrets = {}\nuser = 'nobody'\n[functions.b]\ncommand = ['b']\ndriver = 'docker'\n",
+    );
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [3, 4, 5, 6, 7, 8, 11], "{found:?}");
+}
+
+#[test]
 fn bad_templates_are_refused() {
     for route in [
         "GET",

@@ -1,5 +1,7 @@
 //! Starts a runtime, and plays the part of its functions.
 
+mod agent;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,19 +19,25 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+pub(crate) use self::agent::Agent;
+use self::agent::{Wanted, have_attached};
+
 /// Longest wait for anything that must happen; only a broken runtime gets near it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Names in a runtime's folder.
 const MANIFEST: &str = "functions.toml";
 const STATE: &str = "state";
+const TOKEN: &str = "token";
 /// Pause between two looks at a condition that cannot be awaited.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// What instances are; containers are made of the images that `tests/docker` builds.
+/// What instances are: containers are made of the images that `tests/docker` builds, and those that
+/// attach have an agent for each function.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Driver {
     Process,
     Docker,
+    Attach,
 }
 
 /// Makes a test of each function named, under either driver.
@@ -60,6 +68,10 @@ pub(crate) struct Runtime {
     pub(crate) invoke: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) client: reqwest::Client,
+    /// Where instances attach, if they may.
+    pub(crate) attach: Option<SocketAddr>,
+    pub(crate) agents: Vec<Agent>,
+    driver: Driver,
     folder: Arc<TempDir>,
     /// The network namespace it runs in, if in one of its own.
     namespace: Option<String>,
@@ -142,8 +154,13 @@ impl Runtime {
         variables: &[(&str, &str)],
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_manifest(driver, &folder, manifest);
-        Self::launch_in(Arc::new(folder), driver, &ANYWHERE, variables).await
+        std::fs::write(folder.path().join(TOKEN), "a token of some length").unwrap();
+        let wanted = write_manifest(driver, &folder, manifest);
+        let mut runtime = Self::launch_in(Arc::new(folder), driver, &ANYWHERE, variables).await;
+        for wanted in wanted {
+            runtime.add_agent(&wanted.function, wanted.instances, &wanted.command);
+        }
+        runtime
     }
 
     /// As [`Runtime::start`], in a network namespace, where it serves HTTP at the address `http`.
@@ -151,7 +168,14 @@ impl Runtime {
         let folder = tempfile::tempdir().unwrap();
         write_manifest(Driver::Process, &folder, manifest);
         let options = [&["--http", http], &ANYWHERE[2..]].concat();
-        Self::launch_as(Arc::new(folder), Some(namespace), &options, &[]).await
+        Self::launch_as(
+            Arc::new(folder),
+            Some(namespace),
+            Driver::Process,
+            &options,
+            &[],
+        )
+        .await
     }
 
     async fn launch_in(
@@ -160,19 +184,28 @@ impl Runtime {
         options: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let driver = format!("{driver:?}").to_lowercase();
-        let options = [options, &["--driver", &driver]].concat();
-        Self::launch_as(folder, None, &options, variables).await
+        Self::launch_as(folder, None, driver, options, variables).await
     }
 
     async fn launch_as(
         folder: Arc<TempDir>,
         namespace: Option<&str>,
+        driver: Driver,
         options: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let mut process = command(namespace)
-            .arg("serve")
+        let mut command = command(namespace);
+        if driver == Driver::Attach {
+            let token = folder.path().join(TOKEN);
+            command.args(["serve", "--attach-token-file"]).arg(token);
+            if !options.contains(&"--attach") {
+                command.args(["--attach", "127.0.0.2:0"]);
+            }
+        } else {
+            let driver = format!("{driver:?}").to_lowercase();
+            command.args(["serve", "--driver", &driver]);
+        }
+        let mut process = command
             .arg("--manifest")
             .arg(folder.path().join(MANIFEST))
             .arg("--state")
@@ -191,19 +224,26 @@ impl Runtime {
             http: address("http"),
             invoke: address("invoke"),
             admin: address("admin"),
+            attach: started["attach"].as_str().map(|it| it.parse().unwrap()),
             process,
             lines,
             client: reqwest::Client::new(),
+            agents: Vec::new(),
+            driver,
             folder,
             namespace: namespace.map(str::to_owned),
         }
     }
 
-    /// Ends with `signal`, and starts again with the same manifest and state.
+    /// Ends with `signal`, and starts again with the same manifest and state, and the same agents.
     pub(crate) async fn start_again_after(mut self, signal: Signal) -> Self {
         self.signal(signal);
         soon(self.process.wait()).await.unwrap();
-        let runtime = Self::launch_in(self.folder, Driver::Process, &ANYWHERE, &[]).await;
+        let attach = self.attach.map(|it| it.to_string());
+        let mut options = ANYWHERE.to_vec();
+        options.extend(attach.iter().flat_map(|it| ["--attach", it]));
+        let mut runtime = Self::launch_in(self.folder, self.driver, &options, &[]).await;
+        runtime.agents = self.agents;
         runtime.ready().await;
         runtime
     }
@@ -212,7 +252,7 @@ impl Runtime {
     pub(crate) async fn launch_successor(&self) -> Self {
         let admin = self.admin.to_string();
         let options = ["--take-over", "--admin", &admin];
-        Self::launch_in(Arc::clone(&self.folder), Driver::Process, &options, &[]).await
+        Self::launch_in(Arc::clone(&self.folder), self.driver, &options, &[]).await
     }
 
     /// The folder of the events that are not over.
@@ -222,7 +262,12 @@ impl Runtime {
 
     /// Replaces the manifest.
     pub(crate) fn write(&self, manifest: &str) {
-        write_manifest(Driver::Process, &self.folder, manifest);
+        write_manifest(self.driver, &self.folder, manifest);
+    }
+
+    /// Replaces the manifest, and changes nothing in it.
+    pub(crate) fn write_as_it_is(&self, manifest: &str) {
+        std::fs::write(self.folder.path().join(MANIFEST), manifest).unwrap();
     }
 
     /// Replaces the manifest and has it read; what `local-lambda reload` prints.
@@ -315,10 +360,27 @@ impl Runtime {
             let instances = |function: &Value| function["instances"].as_array().unwrap().clone();
             let ready = |function: &Value| {
                 let instances = instances(function);
-                let kept = function["minInstances"].as_u64().unwrap();
-                instances.len() as u64 >= kept && instances.iter().all(|it| it["state"] == "ready")
+                let kept = usize::try_from(function["minInstances"].as_u64().unwrap()).unwrap();
+                let agents = self
+                    .agents
+                    .iter()
+                    .filter(|it| function["name"] == *it.function);
+                let attached: usize = agents.map(|it| it.instances).sum();
+                instances.len() >= kept.max(attached)
+                    && instances.iter().all(|it| it["state"] == "ready")
             };
             functions.iter().all(ready).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until so many instances of a function have nothing to do.
+    pub(crate) async fn has_idle(&self, function: &str, idle: usize) {
+        eventually(async || {
+            let function = self.function(function).await;
+            let instances = function["instances"].as_array().unwrap();
+            let is_idle = |it: &&Value| it["state"] == "ready" && it["inFlight"] == 0;
+            (instances.iter().filter(is_idle).count() == idle).then_some(())
         })
         .await;
     }
@@ -335,7 +397,8 @@ impl Runtime {
 }
 
 /// Writes the manifest's file, with the test functions' programs, and images where they are needed.
-fn write_manifest(driver: Driver, folder: &TempDir, manifest: &str) {
+/// Where instances attach: those to attach.
+fn write_manifest(driver: Driver, folder: &TempDir, manifest: &str) -> Vec<Wanted> {
     let mut text = manifest.to_owned();
     for function in ["echo", "puppet", "streamer"] {
         let name = function.to_uppercase();
@@ -348,7 +411,13 @@ fn write_manifest(driver: Driver, folder: &TempDir, manifest: &str) {
             &format!("{:?}", example(function).display().to_string()),
         );
     }
+    let wanted = if driver == Driver::Attach {
+        have_attached(&mut text)
+    } else {
+        Vec::new()
+    };
     std::fs::write(folder.path().join(MANIFEST), text).unwrap();
+    wanted
 }
 
 /// The lines of a process' standard output.

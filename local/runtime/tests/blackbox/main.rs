@@ -7,6 +7,7 @@
 
 mod admin;
 mod asynchronous;
+mod attach;
 mod calls;
 mod cluster;
 mod command_line;
