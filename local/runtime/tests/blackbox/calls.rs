@@ -3,14 +3,28 @@ use std::collections::BTreeSet;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Puppeteer, Runtime, eventually, is_alive, pause};
+use crate::harness::{
+    Driver, Puppeteer, Runtime, eventually, is_alive, pause, started_and_attached,
+};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
-#[tokio::test]
-async fn one_instance_runs_as_many_calls_at_once_as_its_concurrency() {
+started_and_attached! {
+    one_instance_runs_as_many_calls_at_once_as_its_concurrency
+    sequential_instance_runs_one_call_after_the_other
+    timeout_of_a_concurrent_function_fails_that_call_only
+    concurrent_instance_that_hangs_is_replaced
+    timeout_of_a_sequential_function_replaces_the_instance
+    killed_instance_fails_its_own_calls_and_is_replaced
+    full_queue_is_answered_with_503_and_retry_after
+    call_that_waits_too_long_is_answered_with_503
+    call_whose_client_has_gone_leaves_the_queue
+    running_call_whose_client_has_gone_runs_to_its_timeout
+}
+
+async fn one_instance_runs_as_many_calls_at_once_as_its_concurrency(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("concurrency = 32", "").await;
+    let runtime = puppeteer.start_under(driver, "concurrency = 32", "").await;
     let responses: Vec<_> = (0..33).map(|_| runtime.post("/puppet")).collect();
     let mut running = Vec::new();
     for _ in 0..32 {
@@ -35,10 +49,9 @@ async fn one_instance_runs_as_many_calls_at_once_as_its_concurrency() {
     }
 }
 
-#[tokio::test]
-async fn sequential_instance_runs_one_call_after_the_other() {
+async fn sequential_instance_runs_one_call_after_the_other(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("", "").await;
+    let runtime = puppeteer.start_under(driver, "", "").await;
     let responses = [runtime.post("/puppet"), runtime.post("/puppet")];
     let first = puppeteer.next().await;
     runtime.queued("puppet", 1).await;
@@ -62,10 +75,11 @@ async fn serve_one(runtime: &Runtime, puppeteer: &Puppeteer) -> i32 {
     pid
 }
 
-#[tokio::test]
-async fn timeout_of_a_concurrent_function_fails_that_call_only() {
+async fn timeout_of_a_concurrent_function_fails_that_call_only(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("concurrency = 2\ntimeout_s = 10", "").await;
+    let runtime = puppeteer
+        .start_under(driver, "concurrency = 2\ntimeout_s = 10", "")
+        .await;
     let slow = runtime.post("/puppet");
     let overdue = puppeteer.next().await;
     let pid = overdue.pid;
@@ -94,10 +108,11 @@ async fn timeout_of_a_concurrent_function_fails_that_call_only() {
     }
 }
 
-#[tokio::test]
-async fn concurrent_instance_that_hangs_is_replaced() {
+async fn concurrent_instance_that_hangs_is_replaced(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("concurrency = 4\ntimeout_s = 5", "").await;
+    let runtime = puppeteer
+        .start_under(driver, "concurrency = 4\ntimeout_s = 5", "")
+        .await;
     let hung = serve_one(&runtime, &puppeteer).await;
     pause(hung).await;
     let lost = runtime.post("/puppet").await.unwrap();
@@ -107,10 +122,9 @@ async fn concurrent_instance_that_hangs_is_replaced() {
     assert_eq!(runtime.metric("lambda_restarts_total").await.unwrap(), "1");
 }
 
-#[tokio::test]
-async fn timeout_of_a_sequential_function_replaces_the_instance() {
+async fn timeout_of_a_sequential_function_replaces_the_instance(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("timeout_s = 2", "").await;
+    let runtime = puppeteer.start_under(driver, "timeout_s = 2", "").await;
     let slow = runtime.post("/puppet");
     let stuck = puppeteer.next().await;
     assert_eq!(slow.await.unwrap().status(), 503);
@@ -121,11 +135,14 @@ async fn timeout_of_a_sequential_function_replaces_the_instance() {
     assert_eq!(next.await.unwrap().status(), 200);
 }
 
-#[tokio::test]
-async fn killed_instance_fails_its_own_calls_and_is_replaced() {
+async fn killed_instance_fails_its_own_calls_and_is_replaced(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
     let runtime = puppeteer
-        .start("concurrency = 2\nmin_instances = 2\nmax_instances = 2", "")
+        .start_under(
+            driver,
+            "concurrency = 2\nmin_instances = 2\nmax_instances = 2",
+            "",
+        )
         .await;
     let mut responses = Vec::new();
     let mut running = Vec::new();
@@ -150,11 +167,12 @@ async fn killed_instance_fails_its_own_calls_and_is_replaced() {
     assert_eq!(runtime.metric("lambda_restarts_total").await.unwrap(), "1");
 }
 
-#[tokio::test]
-async fn full_queue_is_answered_with_503_and_retry_after() {
+async fn full_queue_is_answered_with_503_and_retry_after(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
     let gateway = "[gateway]\nerrors = 'problem'";
-    let runtime = puppeteer.start("queue_max = 1", gateway).await;
+    let runtime = puppeteer
+        .start_under(driver, "queue_max = 1", gateway)
+        .await;
     let responses = [runtime.post("/puppet"), runtime.post("/puppet")];
     let running = puppeteer.next().await;
     runtime.queued("puppet", 1).await;
@@ -172,10 +190,11 @@ async fn full_queue_is_answered_with_503_and_retry_after() {
     assert_eq!(runtime.metric(throttles).await.unwrap(), "1");
 }
 
-#[tokio::test]
-async fn call_that_waits_too_long_is_answered_with_503() {
+async fn call_that_waits_too_long_is_answered_with_503(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("queue_wait_ms = 50", "").await;
+    let runtime = puppeteer
+        .start_under(driver, "queue_wait_ms = 50", "")
+        .await;
     let first = runtime.post("/puppet");
     let running = puppeteer.next().await;
     let shed = runtime.post("/puppet").await.unwrap();
@@ -185,10 +204,9 @@ async fn call_that_waits_too_long_is_answered_with_503() {
     assert_eq!(first.await.unwrap().status(), 200);
 }
 
-#[tokio::test]
-async fn call_whose_client_has_gone_leaves_the_queue() {
+async fn call_whose_client_has_gone_leaves_the_queue(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("", "").await;
+    let runtime = puppeteer.start_under(driver, "", "").await;
     let first = runtime.post("/puppet");
     let running = puppeteer.next().await;
     let gone = runtime.post("/puppet");
@@ -203,10 +221,9 @@ async fn call_whose_client_has_gone_leaves_the_queue() {
     );
 }
 
-#[tokio::test]
-async fn running_call_whose_client_has_gone_runs_to_its_timeout() {
+async fn running_call_whose_client_has_gone_runs_to_its_timeout(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = puppeteer.start("timeout_s = 2", "").await;
+    let runtime = puppeteer.start_under(driver, "timeout_s = 2", "").await;
     let gone = runtime.post("/puppet");
     let stuck = puppeteer.next().await;
     gone.abort();

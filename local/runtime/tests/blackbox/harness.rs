@@ -60,6 +60,33 @@ macro_rules! under_either_driver {
 }
 pub(crate) use under_either_driver;
 
+/// Makes a test of each function named, for instances that attach.
+macro_rules! attached {
+    ($($test:ident)*) => {
+        mod attached {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::harness::Driver::Attach).await;
+            })*
+        }
+    };
+}
+pub(crate) use attached;
+
+/// Makes two tests of each function named: for processes that the runtime starts, and that attach.
+macro_rules! started_and_attached {
+    ($($test:ident)*) => {
+        mod started {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::harness::Driver::Process).await;
+            })*
+        }
+        crate::harness::attached! { $($test)* }
+    };
+}
+pub(crate) use started_and_attached;
+
 /// A running runtime; killed when dropped.
 pub(crate) struct Runtime {
     pub(crate) process: Child,

@@ -4,7 +4,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::harness::{Driver, Puppeteer, Runtime, eventually, is_alive, soon, under_either_driver};
+use crate::harness::{
+    Driver, Puppeteer, Runtime, attached, eventually, is_alive, soon, under_either_driver,
+};
 
 const OK: &str = r#"{"statusCode":200,"body":"done"}"#;
 
@@ -20,6 +22,17 @@ under_either_driver! {
     instance_killed_at_rest_is_replaced
     instance_killed_at_work_fails_its_own_call_only
     a_function_at_rest_is_started_by_its_first_call_and_stopped_when_idle
+}
+
+attached! {
+    killed_runtime_takes_its_instances_along
+    stopping_runtime_answers_what_it_has_begun
+    end_of_an_instance_is_logged_with_its_last_lines
+    lines_of_functions_name_function_and_instance
+    environment_is_aws_and_the_manifests_and_nothing_else
+    instance_that_uses_too_much_memory_is_ended_and_replaced
+    instance_killed_at_rest_is_replaced
+    instance_killed_at_work_fails_its_own_call_only
 }
 
 /// Whether the log has it that an instance ended.
@@ -134,10 +147,10 @@ async fn environment_is_aws_and_the_manifests_and_nothing_else(driver: Driver) {
     assert_eq!(environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"], "256");
     assert_eq!(environment["TZ"], ":UTC");
     // A Docker engine adds `HOME`.
-    let home = if driver == Driver::Process {
-        "HOME"
-    } else {
+    let home = if driver == Driver::Docker {
         "USER"
+    } else {
+        "HOME"
     };
     for absent in ["RUNTIME_ONLY", home, "AWS_LAMBDA_MAX_CONCURRENCY"] {
         assert!(!environment.contains_key(absent), "{absent}");
@@ -161,7 +174,7 @@ fn is_limited(pid: i32) -> bool {
 async fn instance_that_uses_too_much_memory_is_ended_and_replaced(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
     let mut runtime = puppeteer.start_under(driver, "memory_mb = 64", "").await;
-    if driver == Driver::Process && !is_limited(runtime.pids("puppet").await[0]) {
+    if driver != Driver::Docker && !is_limited(runtime.pids("puppet").await[0]) {
         return eprintln!("not tested: control groups are not writable here");
     }
     let response = runtime.post("/puppet");

@@ -9,7 +9,17 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::harness::{Runtime, eventually, soon};
+use crate::harness::{Driver, Runtime, eventually, soon, started_and_attached};
+
+started_and_attached! {
+    next_carries_the_event_and_its_context
+    answers_that_fit_no_running_invocation_are_refused
+    late_answer_is_gone
+    oversized_answer_is_refused_and_ends_the_call
+    truncated_answer_is_not_taken_for_one
+    initialization_error_is_taken_before_the_first_poll_only
+    internal_extension_registers_and_waits_for_events
+}
 
 /// How long a poll is held whose only purpose is to be heard.
 const POLL_AGAIN: Duration = Duration::from_millis(100);
@@ -21,17 +31,32 @@ struct Stage {
     client: Client,
 }
 
+/// The address of the Runtime API of a process that `agent` has started.
+fn runtime_api_of_child(agent: i32) -> Option<String> {
+    let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
+    let child = children.split_whitespace().next()?;
+    let variables = std::fs::read_to_string(format!("/proc/{child}/environ")).ok()?;
+    let mut variables = variables.split('\0');
+    let address = variables.find_map(|it| it.strip_prefix("AWS_LAMBDA_RUNTIME_API="));
+    address.map(str::to_owned)
+}
+
 impl Stage {
-    async fn new(members: &str) -> Self {
-        let runtime = Runtime::launch(&format!(
+    async fn new(driver: Driver, members: &str) -> Self {
+        let manifest = format!(
             "[functions.mute]\ncommand = [\"sleep\", \"3600\"]\nroutes = [\"POST /mute\"]\n{members}\n"
-        ))
-        .await;
-        let address = eventually(async || {
-            let function = runtime.function("mute").await;
-            Some(function["instances"][0]["address"].as_str()?.to_owned())
-        })
-        .await;
+        );
+        let runtime = Runtime::launch_under(driver, &manifest, &[]).await;
+        let address = match runtime.agents.first() {
+            Some(agent) => eventually(async || runtime_api_of_child(agent.pid())).await,
+            None => {
+                eventually(async || {
+                    let function = runtime.function("mute").await;
+                    Some(function["instances"][0]["address"].as_str()?.to_owned())
+                })
+                .await
+            }
+        };
         let client = Client::new();
         Self {
             runtime,
@@ -81,9 +106,8 @@ async fn refusal(response: Response) -> (StatusCode, String) {
     (status, body["errorType"].as_str().unwrap().to_owned())
 }
 
-#[tokio::test]
-async fn next_carries_the_event_and_its_context() {
-    let stage = Stage::new("").await;
+async fn next_carries_the_event_and_its_context(driver: Driver) {
+    let stage = Stage::new(driver, "").await;
     let response = stage.runtime.post("/mute");
     let delivered = soon(stage.next().send()).await.unwrap();
     assert_eq!(delivered.status(), 200);
@@ -113,9 +137,8 @@ async fn next_carries_the_event_and_its_context() {
     assert_eq!(response.await.unwrap().text().await.unwrap(), "{\"a\":1}");
 }
 
-#[tokio::test]
-async fn answers_that_fit_no_running_invocation_are_refused() {
-    let stage = Stage::new("concurrency = 2").await;
+async fn answers_that_fit_no_running_invocation_are_refused(driver: Driver) {
+    let stage = Stage::new(driver, "concurrency = 2").await;
     let (response, id) = stage.take().await;
     let path = format!("invocation/{id}/response");
     let outdated = stage
@@ -135,9 +158,8 @@ async fn answers_that_fit_no_running_invocation_are_refused() {
     }
 }
 
-#[tokio::test]
-async fn late_answer_is_gone() {
-    let stage = Stage::new("concurrency = 2\ntimeout_s = 1").await;
+async fn late_answer_is_gone(driver: Driver) {
+    let stage = Stage::new(driver, "concurrency = 2\ntimeout_s = 1").await;
     let (response, id) = stage.take().await;
     let late = async {
         assert_eq!(response.await.unwrap().status(), 503);
@@ -150,9 +172,8 @@ async fn late_answer_is_gone() {
     }
 }
 
-#[tokio::test]
-async fn oversized_answer_is_refused_and_ends_the_call() {
-    let stage = Stage::new("concurrency = 2").await;
+async fn oversized_answer_is_refused_and_ends_the_call(driver: Driver) {
+    let stage = Stage::new(driver, "concurrency = 2").await;
     let (response, id) = stage.take().await;
     let path = format!("invocation/{id}/response");
     let refused = stage.post(&path, vec![b' '; 6_291_557]).await;
@@ -164,9 +185,8 @@ async fn oversized_answer_is_refused_and_ends_the_call() {
     assert_eq!(response.await.unwrap().status(), 500);
 }
 
-#[tokio::test]
-async fn truncated_answer_is_not_taken_for_one() {
-    let stage = Stage::new("concurrency = 2").await;
+async fn truncated_answer_is_not_taken_for_one(driver: Driver) {
+    let stage = Stage::new(driver, "concurrency = 2").await;
     let (response, id) = stage.take().await;
     let path = format!("/2018-06-01/runtime/invocation/{id}/response");
     let mut stream = TcpStream::connect(&stage.address).await.unwrap();
@@ -181,9 +201,8 @@ async fn truncated_answer_is_not_taken_for_one() {
     assert_eq!(response.await.unwrap().text().await.unwrap(), "{\"b\":2}");
 }
 
-#[tokio::test]
-async fn initialization_error_is_taken_before_the_first_poll_only() {
-    let mut stage = Stage::new("").await;
+async fn initialization_error_is_taken_before_the_first_poll_only(driver: Driver) {
+    let mut stage = Stage::new(driver, "").await;
     let error = "{\"errorType\":\"Runtime.Bad\",\"errorMessage\":\"no database\"}";
     assert_eq!(stage.post("init/error", error).await.status(), 202);
     let line = |line: &Value| {
@@ -216,7 +235,7 @@ async fn initialization_error_is_taken_before_the_first_poll_only() {
 
 #[tokio::test]
 async fn poll_whose_connection_has_gone_gets_no_call() {
-    let stage = Stage::new("concurrency = 2").await;
+    let stage = Stage::new(Driver::Process, "concurrency = 2").await;
     let poll = format!(
         "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: {}\r\n\r\n",
         stage.address
@@ -242,9 +261,8 @@ async fn poll_whose_connection_has_gone_gets_no_call() {
     assert_eq!(response.await.unwrap().text().await.unwrap(), "7");
 }
 
-#[tokio::test]
-async fn internal_extension_registers_and_waits_for_events() {
-    let stage = Stage::new("").await;
+async fn internal_extension_registers_and_waits_for_events(driver: Driver) {
+    let stage = Stage::new(driver, "").await;
     let register = |body: &'static str| {
         let request = stage
             .client

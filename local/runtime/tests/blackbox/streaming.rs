@@ -5,11 +5,25 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Invocation, Puppeteer, Runtime, eventually, is_alive, soon};
+use crate::harness::{
+    Driver, Invocation, Puppeteer, Runtime, eventually, is_alive, soon, started_and_attached,
+};
 
-async fn start(puppeteer: &Puppeteer, members: &str) -> Runtime {
+started_and_attached! {
+    pieces_reach_the_client_as_they_are_made
+    stream_that_fails_is_no_success
+    instance_killed_while_it_streams_fails_that_stream_only
+    stream_that_takes_too_long_is_cut_off
+    client_that_leaves_does_not_stop_the_function
+    client_that_does_not_read_holds_the_function_back
+    invocation_gets_the_whole_stream
+    streaming_invocation_gets_the_pieces_as_they_are_made
+    client_of_http_1_0_gets_the_stream_when_it_has_ended
+}
+
+async fn start(driver: Driver, puppeteer: &Puppeteer, members: &str) -> Runtime {
     let manifest = puppeteer.manifest(members, "");
-    Runtime::start(&manifest.replace("PUPPET", "STREAMER")).await
+    Runtime::start_under(driver, &manifest.replace("PUPPET", "STREAMER")).await
 }
 
 /// A response of which the piece `one` has come.
@@ -27,10 +41,9 @@ async fn errors(runtime: &Runtime, kind: &str) -> String {
     runtime.metric(&name).await.unwrap()
 }
 
-#[tokio::test]
-async fn pieces_reach_the_client_as_they_are_made() {
+async fn pieces_reach_the_client_as_they_are_made(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = start(&puppeteer, "").await;
+    let runtime = start(driver, &puppeteer, "").await;
     let (mut response, mut invocation) = begun(&runtime, &puppeteer).await;
     assert_eq!(response.status(), 201);
     assert_eq!(response.headers()["x-streamed"], "yes");
@@ -60,10 +73,9 @@ async fn pieces_reach_the_client_as_they_are_made() {
     );
 }
 
-#[tokio::test]
-async fn stream_that_fails_is_no_success() {
+async fn stream_that_fails_is_no_success(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = start(&puppeteer, "").await;
+    let runtime = start(driver, &puppeteer, "").await;
     for (end, kind) in [("fail\nend", "function"), ("exit", "crash")] {
         let (mut response, invocation) = begun(&runtime, &puppeteer).await;
         invocation.answer(end).await;
@@ -72,10 +84,9 @@ async fn stream_that_fails_is_no_success() {
     }
 }
 
-#[tokio::test]
-async fn instance_killed_while_it_streams_fails_that_stream_only() {
+async fn instance_killed_while_it_streams_fails_that_stream_only(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = start(&puppeteer, "min_instances = 2\nmax_instances = 2").await;
+    let runtime = start(driver, &puppeteer, "min_instances = 2\nmax_instances = 2").await;
     let (mut lost, first) = begun(&runtime, &puppeteer).await;
     let (mut kept, second) = begun(&runtime, &puppeteer).await;
     kill(Pid::from_raw(first.pid), Signal::SIGKILL).unwrap();
@@ -85,10 +96,9 @@ async fn instance_killed_while_it_streams_fails_that_stream_only() {
     assert_eq!(soon(kept.chunk()).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn stream_that_takes_too_long_is_cut_off() {
+async fn stream_that_takes_too_long_is_cut_off(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = start(&puppeteer, "timeout_s = 1").await;
+    let runtime = start(driver, &puppeteer, "timeout_s = 1").await;
     let (mut response, invocation) = begun(&runtime, &puppeteer).await;
     assert!(soon(response.chunk()).await.is_err());
     assert_eq!(errors(&runtime, "timeout").await, "1");
@@ -98,10 +108,9 @@ async fn stream_that_takes_too_long_is_cut_off() {
     assert_ne!(next.pid, stuck);
 }
 
-#[tokio::test]
-async fn client_that_leaves_does_not_stop_the_function() {
+async fn client_that_leaves_does_not_stop_the_function(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = start(&puppeteer, "").await;
+    let runtime = start(driver, &puppeteer, "").await;
     let (response, mut invocation) = begun(&runtime, &puppeteer).await;
     drop(response);
     let piece = "x".repeat(100_000);
@@ -115,10 +124,9 @@ async fn client_that_leaves_does_not_stop_the_function() {
     assert_eq!(errors(&runtime, "crash").await, "0");
 }
 
-#[tokio::test]
-async fn client_that_does_not_read_holds_the_function_back() {
+async fn client_that_does_not_read_holds_the_function_back(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = start(&puppeteer, "").await;
+    let runtime = start(driver, &puppeteer, "").await;
     let (mut response, mut invocation) = begun(&runtime, &puppeteer).await;
     let piece = "x".repeat(1_000_000);
     let pieces = 100;
@@ -145,10 +153,9 @@ async fn client_that_does_not_read_holds_the_function_back() {
     soon(said).await.unwrap();
 }
 
-#[tokio::test]
-async fn invocation_gets_the_whole_stream() {
+async fn invocation_gets_the_whole_stream(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = start(&puppeteer, "").await;
+    let runtime = start(driver, &puppeteer, "").await;
     let (response, ()) = tokio::join!(runtime.invoke("puppet", "{}"), async {
         puppeteer.next().await.answer("one\ntwo\nend").await;
     });
@@ -165,10 +172,9 @@ async fn invocation_gets_the_whole_stream() {
     assert_eq!(error["errorMessage"], "told to fail");
 }
 
-#[tokio::test]
-async fn streaming_invocation_gets_the_pieces_as_they_are_made() {
+async fn streaming_invocation_gets_the_pieces_as_they_are_made(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = start(&puppeteer, "").await;
+    let runtime = start(driver, &puppeteer, "").await;
     let path = "2021-11-15/functions/puppet/response-streaming-invocations";
     let url = format!("http://{}/{path}", runtime.invoke);
     let request = runtime.client.post(&url).body("{}").send();
@@ -200,10 +206,9 @@ async fn streaming_invocation_gets_the_pieces_as_they_are_made() {
     assert_eq!(soon(event.send()).await.unwrap().status(), 400);
 }
 
-#[tokio::test]
-async fn client_of_http_1_0_gets_the_stream_when_it_has_ended() {
+async fn client_of_http_1_0_gets_the_stream_when_it_has_ended(driver: Driver) {
     let puppeteer = Puppeteer::new().await;
-    let runtime = start(&puppeteer, "").await;
+    let runtime = start(driver, &puppeteer, "").await;
     for (end, head, body) in [
         ("end", "HTTP/1.0 201 Created", "one"),
         ("fail\nend", "HTTP/1.0 500", "Internal Server Error"),
