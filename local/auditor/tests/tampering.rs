@@ -285,6 +285,8 @@ impl Books {
         let topics = names.iter().map(|name| {
             NewTopic::new(name, 1, TopicReplication::Fixed(1))
                 .set("message.timestamp.type", "CreateTime")
+                // The records are years old.
+                .set("retention.ms", "-1")
         });
         let topics: Vec<NewTopic<'_>> = topics.collect();
         let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX));
