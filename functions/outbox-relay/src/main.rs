@@ -1,4 +1,5 @@
-//! Continuous: sends what is pending in the outbox to Kafka, each payment's events in order.
+//! Continuous: sends what is pending in the outbox of one database to Kafka, the events of each key in
+//! order.
 
 mod broker;
 mod held;
@@ -15,7 +16,7 @@ use crate::{broker::Broker, relay::Relay};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
-    let database = db::url_from_file("DATABASE_URL_PAYMENT_FILE")?;
+    let database = db::url_from_file("DATABASE_URL_OUTBOX_FILE")?;
     let relay = Arc::new(Mutex::new(Relay::new(database, Broker::from_env()?)));
     let handler = service_fn(move |_event: LambdaEvent<Value>| {
         let relay = Arc::clone(&relay);
