@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 mod connection;
 mod crowd;
 mod pace;
+mod paced;
 mod reply;
 mod turn;
 
@@ -44,8 +45,8 @@ pub(crate) trait Handle: Send + Sync + 'static {
 /// Pause after a failed accept: the process is out of file descriptors, and nothing tells when
 /// one is free again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// How often slow clients are looked for.
-const PACE_CHECK: Duration = Duration::from_secs(1);
+/// How often slow clients and idle ones are looked for.
+const PACE_CHECK: Duration = Duration::from_millis(250);
 
 /// The bounds of one server.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +119,7 @@ pub(crate) async fn serve<H: Handle>(
             },
             Some(stream) = incoming.recv() => streams.push(unconstrained(stream)),
             Some(()) = streams.next() => {}
-            now = checks.tick(), if !bounds.patient => crowd.end_overdue(now.into()),
+            now = checks.tick(), if !bounds.patient => crowd.look_after(now.into()),
             () = until.either(), if listener.is_some() => {
                 listener = None;
                 told.accept.cancel();

@@ -3,14 +3,14 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
+use hyper::rt::{Executor, Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -19,8 +19,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
-use super::pace::{Pace, Paced};
+use super::pace::Pace;
+use super::paced::Paced;
 use super::reply::Reply;
 use super::turn::Turn;
 use super::{Bounds, Handle, Until};
@@ -131,20 +133,27 @@ impl<H: Handle> Connection<H> {
         }
     }
 
-    async fn speak_http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: Paced<S>) {
+    async fn speak_http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, mut stream: Paced<S>) {
         let mut http = http1::Builder::new();
         if !self.patient {
             http.max_buf_size(BUFFER_BYTES_MAX as usize);
         }
         // Until then, its replies tell the client to go: what it sends meanwhile is not lost.
-        let stop = self.until.serve.clone();
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), self.service()));
-        tokio::select! {
-            biased;
-            _ = connection.as_mut() => return,
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        let (stop, pace) = (self.until.serve.clone(), Arc::clone(&self.pace));
+        let mut service = self.service();
+        loop {
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            let Some(rests) = Box::pin(until_rest(connection, &stop, &pace)).await else {
+                return;
+            };
+            service = rests.service;
+            stream = rests.io.into_inner().unread(rests.read_buf);
+            tokio::select! {
+                // What has come, or why nothing will, HTTP is told when it reads.
+                _ = stream.look_ahead() => {}
+                () = stop.cancelled() => {}
+            }
         }
-        let _ended = connection.await;
     }
 
     async fn speak_http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(self, stream: Paced<S>) {
@@ -188,4 +197,26 @@ impl<H: Handle> Connection<H> {
             }
         })
     }
+}
+
+/// Serves HTTP/1 until the connection ends, or rests: then it is its parts, without the buffers that
+/// would be most of the memory of an idle connection.
+async fn until_rest<I, S>(
+    mut connection: http1::Connection<I, S>,
+    stop: &CancellationToken,
+    pace: &Pace,
+) -> Option<http1::Parts<I, S>>
+where
+    I: Read + Write + Unpin,
+    S: Service<Request<Incoming>, Response = Reply, Error = Infallible>,
+{
+    tokio::select! {
+        biased;
+        _ = &mut connection => return None,
+        () = stop.cancelled() => {}
+        () = pace.rest() => return Some(connection.into_parts()),
+    }
+    Pin::new(&mut connection).graceful_shutdown();
+    let _ended = connection.await;
+    None
 }

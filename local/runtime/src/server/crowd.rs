@@ -110,8 +110,11 @@ impl Crowd {
         }
     }
 
-    /// Ends the connections whose clients are too slow.
-    pub(super) fn end_overdue(&mut self, now: Instant) {
+    /// Ends the connections whose clients are too slow, and has those rest that are idle.
+    pub(super) fn look_after(&mut self, now: Instant) {
+        for member in self.members.values() {
+            member.pace.suggest_rest(now);
+        }
         let overdue = self.members.iter();
         let overdue = overdue.filter(|(_, member)| member.pace.is_overdue(now));
         let overdue: Vec<_> = overdue.map(|(id, _)| *id).collect();

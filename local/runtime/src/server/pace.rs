@@ -1,33 +1,26 @@
 //! What a connection is doing, and since when.
 //!
-//! A store per step, and one look at all connections a second, cost less than a timer per
+//! A store per step, and a look at all connections four times a second, cost less than a timer per
 //! request or per connection. What the streams of an HTTP/2 connection do, [`turn`](super::turn)
 //! keeps.
 
-use std::io;
-use std::pin::Pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use super::turn::Streams;
 use crate::function::locked;
 
-/// What an HTTP/2 client sends first (RFC 9113, section 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How much is read to find out what is spoken: as much as HTTP/1 would read, which takes it in one
-/// piece then, and needs no larger buffer.
-const AHEAD_BYTES: usize = 8 * 1024;
 /// Longest time for a TLS handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Longest time for a request's head, and from the beginning of a connection to its first one.
 const HEAD_MAX: Duration = Duration::from_secs(5);
 /// Longest time without a request after one was answered.
 const IDLE_MAX: Duration = Duration::from_secs(75);
+/// How long a connection has been idle when it lets go of what HTTP/1 needs.
+const REST_AFTER: Duration = Duration::from_millis(250);
 /// Longest time for a client to take its reply.
 const REPLY_MAX: Duration = Duration::from_secs(30);
 /// Longest time for an HTTP/2 client without requests to let go of a connection that is to end.
@@ -53,6 +46,7 @@ pub(super) struct Pace {
     opened: Instant,
     state: AtomicU64,
     streams: Mutex<Streams>,
+    rest: Notify,
 }
 
 impl Pace {
@@ -61,6 +55,7 @@ impl Pace {
             opened: Instant::now(),
             state: AtomicU64::new(if tls { HANDSHAKE } else { HEAD }),
             streams: Mutex::new(Streams::new()),
+            rest: Notify::new(),
         }
     }
 
@@ -92,13 +87,15 @@ impl Pace {
         }
     }
 
-    fn flushed(&self) {
+    /// Everything is handed to the kernel.
+    pub(super) fn flushed(&self) {
         if self.is(REPLYING) {
             self.enter(IDLE);
         }
     }
 
-    fn received(&self) {
+    /// Bytes have come, or the end.
+    pub(super) fn received(&self) {
         if self.is(IDLE) {
             self.enter(HEAD);
         }
@@ -129,6 +126,30 @@ impl Pace {
             self.enter(STREAMS);
         }
         Some(changed)
+    }
+
+    /// Has the connection rest if it has been idle for long enough.
+    pub(super) fn suggest_rest(&self, now: Instant) {
+        if self.may_rest(now) {
+            self.rest.notify_one();
+        }
+    }
+
+    /// Waits until the connection may rest: HTTP/1 has nothing to do but wait for the next head.
+    pub(super) async fn rest(&self) {
+        loop {
+            self.rest.notified().await;
+            // It may have been suggested before the last request.
+            if self.may_rest(Instant::now()) {
+                return;
+            }
+        }
+    }
+
+    fn may_rest(&self, now: Instant) -> bool {
+        let state = self.state.load(Ordering::Relaxed);
+        let idle = now.saturating_duration_since(self.since(state));
+        state & MASK == IDLE && idle >= REST_AFTER
     }
 
     /// Whether the client has kept the connection waiting for too long, or it is being closed.
@@ -193,94 +214,10 @@ impl Pace {
     }
 }
 
-/// A stream that tells its pace what happens on it.
-pub(super) struct Paced<S> {
-    stream: S,
-    pace: Arc<Pace>,
-    /// What has been looked at, and is still to be read.
-    ahead: Bytes,
-}
-
-impl<S> Paced<S> {
-    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
-        Self {
-            stream,
-            pace,
-            ahead: Bytes::new(),
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> Paced<S> {
-    /// Whether the client begins with the preface of HTTP/2, which is still to be read then.
-    pub(super) async fn begins_http2(&mut self) -> io::Result<bool> {
-        let mut read = BytesMut::with_capacity(AHEAD_BYTES);
-        while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
-            if self.read_buf(&mut read).await? == 0 {
-                break;
-            }
-        }
-        self.ahead = read.freeze();
-        Ok(self.ahead.starts_with(PREFACE))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let length = self.ahead.len().min(buffer.remaining());
-            buffer.put_slice(&self.ahead.split_to(length));
-            return Poll::Ready(Ok(()));
-        }
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if polled.is_ready() {
-            self.pace.received();
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, buffer)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    /// Called when everything is handed to the kernel.
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_flush(context);
-        if polled.is_ready() {
-            self.pace.flushed();
-        }
-        polled
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -291,27 +228,6 @@ mod tests {
         assert!(!pace.is_overdue(now + bound.unwrap_or(10 * IDLE_MAX) / 2));
         if let Some(bound) = bound {
             assert!(pace.is_overdue(now + bound + SECOND));
-        }
-    }
-
-    #[tokio::test]
-    async fn preface_is_recognized_and_nothing_is_lost() {
-        for (sent, is_http2) in [
-            (&PREFACE[..], true),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more", true),
-            (b"PRI * HTTP/1.1\r\n\r\n", false),
-            (b"POST / HTTP/1.1\r\n\r\n", false),
-            (b"PRI", false),
-            (b"", false),
-        ] {
-            // In two pieces.
-            let (first, second) = sent.split_at(sent.len() / 2);
-            let client = first.chain(second);
-            let mut stream = Paced::new(client, Arc::new(Pace::new(false)));
-            assert_eq!(stream.begins_http2().await.expect("read"), is_http2);
-            let mut read = Vec::new();
-            stream.read_to_end(&mut read).await.expect("read");
-            assert_eq!(read, sent);
         }
     }
 
@@ -345,6 +261,37 @@ mod tests {
         assert_bound(&pace, Some(REPLY_MAX));
         pace.flushed();
         assert_bound(&pace, Some(IDLE_MAX));
+    }
+
+    #[tokio::test]
+    async fn only_a_connection_that_has_been_idle_for_long_enough_rests() {
+        let pace = Pace::new(false);
+        let late = || Instant::now() + REST_AFTER;
+        for _ in 0..2 {
+            pace.suggest_rest(late());
+            assert!(pace.rest().now_or_never().is_none(), "it waits for a head");
+            assert!(pace.working());
+            pace.suggest_rest(late());
+            assert!(pace.rest().now_or_never().is_none(), "it works");
+            pace.replying();
+            pace.flushed();
+            pace.suggest_rest(late());
+            assert!(pace.rest().now_or_never().is_none(), "it is idle just now");
+            pace.received();
+        }
+        pace.replying();
+        pace.flushed();
+        let begun = Instant::now();
+        let suggested = async {
+            loop {
+                pace.suggest_rest(Instant::now());
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = pace.rest() => assert!(begun.elapsed() + Duration::from_millis(1) >= REST_AFTER),
+            () = suggested => {}
+        }
     }
 
     #[test]

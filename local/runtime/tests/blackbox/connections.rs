@@ -49,7 +49,7 @@ fn memory_kib(process: u32) -> usize {
 
 #[tokio::test]
 async fn thousands_of_idle_connections_cost_little_and_hurt_nobody() {
-    const KIB_MAX: usize = 24;
+    const KIB_MAX: usize = 13;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let enough = hard.max(OPEN_FILES);
     setrlimit(Resource::RLIMIT_NOFILE, enough, enough)
