@@ -32,6 +32,9 @@ async fn lease_of_a_host_that_drains_goes_to_the_other() {
     let running = puppeteer.next().await;
     assert_eq!(epoch(&running), 1);
     first.signal(Signal::SIGTERM);
+    first
+        .await_line(|line| line["message"].as_str().unwrap().starts_with("stopping"))
+        .await;
     let pid = running.pid;
     running.answer("{}").await;
     let next = puppeteer.next().await;
