@@ -29,7 +29,7 @@ const BUILT: [&str; 6] = [
     "expire",
     "outbox-relay",
 ];
-const BUILT_IN: &str = "target/failpoints/release";
+const BUILT_IN: &str = "target/failpoints";
 /// How long anything is waited for.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
