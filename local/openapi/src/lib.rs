@@ -44,7 +44,10 @@ const EVERY_CHANGE: &[Code] = &[
         description = "A mock payment backend. Every request is signed (RFC 9421, hmac-sha256).",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    tags((name = "payments", description = "Authorize, capture, void, refund, look")),
+    tags(
+        (name = "payments", description = "Authorize, capture, void, refund, look"),
+        (name = "settlements", description = "Close periods, look"),
+    ),
     paths(
         authorize::authorize,
         capture::capture,
@@ -53,6 +56,10 @@ const EVERY_CHANGE: &[Code] = &[
         payment_query::list,
         payment_query::get,
         payment_query::timeline,
+        settle::settle,
+        settlement_query::list,
+        settlement_query::get,
+        settlement_query::items,
     ),
     components(schemas(ProblemBody)),
 )]
@@ -70,7 +77,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             operation.description = None;
         }
         for operation in get.iter_mut() {
-            add_problems(operation, EVERY_ROUTE.iter().chain(own_problems(path)));
+            let problems = EVERY_ROUTE.iter().chain(own_problems(path, false));
+            add_problems(operation, problems);
             add_retry_after(operation);
         }
         for operation in post.iter_mut() {
@@ -79,7 +87,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             let problems = EVERY_ROUTE
                 .iter()
                 .chain(EVERY_CHANGE)
-                .chain(own_problems(path));
+                .chain(own_problems(path, true));
             add_problems(operation, problems);
             add_retry_after(operation);
             add_idempotent_replayed(operation);
@@ -178,9 +186,14 @@ fn add_signature(openapi: &mut utoipa::openapi::OpenApi) {
 }
 
 /// Problems of one route alone.
-fn own_problems(path: &str) -> &'static [Code] {
+/// Of `path` as it is read, or as it `changes` something.
+fn own_problems(path: &str, changes: bool) -> &'static [Code] {
     match path {
-        "/payments" => &[],
+        "/settlements" if changes => &[Code::PeriodNotClosable],
+        "/payments" | "/settlements" => &[],
+        "/settlements/{settlementId}" | "/settlements/{settlementId}/items" => {
+            &[Code::SettlementNotFound]
+        }
         "/payments/authorize" => &[Code::DuplicateOrder],
         "/payments/capture/{paymentId}" => &[
             Code::PaymentNotFound,

@@ -14,13 +14,20 @@ use tokio::{net::TcpStream, process::Command};
 
 use crate::{Component, Port, Stack, program};
 
-/// The topics of events. Nothing else makes topics.
-pub const TOPICS: [&str; 5] = [
+/// The topics of payments' events.
+pub const PAYMENT_TOPICS: [&str; 5] = [
     "payment.authorized",
     "payment.captured",
     "payment.refunded",
     "payment.voided",
     "payment.expired",
+];
+/// The other topics: of events, and of what their consumers could not use.
+const OTHER_TOPICS: [&str; 4] = [
+    "settlement.closed",
+    "payment.captured.settlement-ingest.dlq",
+    "payment.refunded.settlement-ingest.dlq",
+    "settlement.closed.post-settlement.dlq",
 ];
 /// Partitions of each topic, fixed because a key must stay in its partition. Enough for six
 /// consumers of one topic, few enough for a small machine.
@@ -34,6 +41,11 @@ const JVM: [&str; 4] = [
     "-XX:TieredStopAtLevel=1",
     "-Xshare:auto",
 ];
+
+/// Every topic. Nothing else makes topics.
+pub fn topics() -> impl Iterator<Item = &'static str> {
+    PAYMENT_TOPICS.into_iter().chain(OTHER_TOPICS)
+}
 
 /// The broker's command, once its storage is formatted.
 ///
@@ -67,7 +79,9 @@ pub async fn answers(stack: &Stack) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", &address)
         .create()?;
-    let topics = TOPICS.map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)));
+    let topics: Vec<NewTopic<'_>> = topics()
+        .map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)))
+        .collect();
     let options = AdminOptions::new()
         .request_timeout(Some(TOPICS_WITHIN))
         .operation_timeout(Some(TOPICS_WITHIN));
@@ -149,3 +163,41 @@ transaction.state.log.num.partitions=6
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 ";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use toml::{Table, Value};
+
+    use super::*;
+
+    /// What the manifest reads, and where it puts what cannot be used.
+    fn of_manifest() -> BTreeSet<String> {
+        let manifest: Table = include_str!("../../../functions/functions.toml")
+            .parse()
+            .unwrap();
+        let functions = manifest["functions"].as_table().unwrap().values();
+        let sources = functions.filter_map(|it| it.get("kafka")?.as_array());
+        let mut topics = BTreeSet::new();
+        for source in sources.flatten() {
+            let read = source["topics"].as_array().unwrap().iter();
+            for topic in read.filter_map(Value::as_str) {
+                let dead_letters = source["on_failure"].as_str().unwrap();
+                let dead_letters = dead_letters.strip_prefix("kafka://").unwrap();
+                topics.insert(dead_letters.replace("{topic}", topic));
+                topics.insert(topic.to_owned());
+            }
+        }
+        topics
+    }
+
+    #[test]
+    fn every_topic_of_the_manifest_is_made() {
+        let made: BTreeSet<String> = topics().map(str::to_owned).collect();
+        let used = of_manifest();
+        assert!(!used.is_empty());
+        let missing: Vec<_> = used.difference(&made).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}

@@ -78,6 +78,10 @@ pub fn environment(stack: &Stack) -> Vec<(&'static str, String)> {
             format!("redis://{}", stack.reached_at(Component::Redis)),
         ),
         ("KAFKA_BROKERS", stack.reached_at(Component::Kafka)),
+        (
+            "INVOKE_URL",
+            format!("http://127.0.0.1:{}", stack.ports.get(Port::Invoke)),
+        ),
     ]
 }
 

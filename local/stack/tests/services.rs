@@ -21,7 +21,7 @@ use stack::{
     Component, Port, Ports, State,
     daemon::Daemon,
     endpoints::Endpoints,
-    kafka::{PARTITIONS, TOPICS},
+    kafka::{self, PARTITIONS},
 };
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -147,7 +147,7 @@ async fn up_serves_databases_topics_and_redis_and_a_second_up_changes_nothing() 
     assert_eq!(functions, ["information_schema", "payment"]);
     assert!(redis_is_there(&endpoints["REDIS_URL"]).await);
     let topics = topics(&endpoints["KAFKA_BROKERS"]);
-    for topic in TOPICS {
+    for topic in kafka::topics() {
         assert_eq!(
             topics.get(topic).copied(),
             usize::try_from(PARTITIONS).ok(),

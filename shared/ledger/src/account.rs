@@ -11,6 +11,12 @@ pub enum Account {
     NetworkReceivable,
     /// What we owe merchants for captures.
     MerchantPayable,
+    /// Fees without tax that merchants pay.
+    Fee,
+    /// Value-added tax of the fees.
+    VatPayable,
+    /// Settled, and on its way to merchants.
+    PayoutInTransit,
 }
 
 /// Not an account of the chart.
@@ -20,11 +26,14 @@ pub struct UnknownAccount(String);
 
 impl Account {
     /// Every account.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::Hold,
         Self::HoldContra,
         Self::NetworkReceivable,
         Self::MerchantPayable,
+        Self::Fee,
+        Self::VatPayable,
+        Self::PayoutInTransit,
     ];
 
     /// The name in SQL and JSON: `kind:name`.
@@ -35,6 +44,9 @@ impl Account {
             Self::HoldContra => "memo:hold-contra",
             Self::NetworkReceivable => "asset:network-receivable",
             Self::MerchantPayable => "liability:merchant-payable",
+            Self::Fee => "income:fee",
+            Self::VatPayable => "liability:vat-payable",
+            Self::PayoutInTransit => "liability:payout-in-transit",
         }
     }
 }

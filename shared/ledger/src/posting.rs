@@ -7,6 +7,11 @@
 //! | capture | memo:hold-contra | memo:hold, the whole authorization |
 //! | | asset:network-receivable | liability:merchant-payable |
 //! | refund | liability:merchant-payable | asset:network-receivable |
+//! | settlement | liability:merchant-payable | income:fee |
+//! | | liability:merchant-payable | liability:vat-payable |
+//! | | income:fee, given back with refunds | liability:merchant-payable |
+//! | | liability:vat-payable, given back with refunds | liability:merchant-payable |
+//! | | liability:merchant-payable | liability:payout-in-transit |
 
 use money::Money;
 
@@ -67,6 +72,52 @@ pub fn refund(amount: Money, captured_seq: u32) -> Result<Vec<Entry>, EntryError
     Ok(vec![entry.reversing(capture)])
 }
 
+/// What a settlement takes, gives back and pays out.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    /// Fees without tax.
+    pub supply: Money,
+    /// Tax of those.
+    pub vat: Money,
+    /// Fees without tax that are given back.
+    pub reversed_supply: Money,
+    /// Tax of those.
+    pub reversed_vat: Money,
+    /// Paid out.
+    pub payout: Money,
+}
+
+/// Takes fees and their tax from what is owed to the merchant, and sends the rest on its way. What is
+/// nothing has no entry.
+///
+/// # Errors
+/// None for amounts that are [`Money`].
+pub fn settle(settled: Settled) -> Result<Vec<Entry>, EntryError> {
+    let moves = [
+        (Account::MerchantPayable, Account::Fee, settled.supply),
+        (Account::MerchantPayable, Account::VatPayable, settled.vat),
+        (
+            Account::Fee,
+            Account::MerchantPayable,
+            settled.reversed_supply,
+        ),
+        (
+            Account::VatPayable,
+            Account::MerchantPayable,
+            settled.reversed_vat,
+        ),
+        (
+            Account::MerchantPayable,
+            Account::PayoutInTransit,
+            settled.payout,
+        ),
+    ];
+    let moves = moves.into_iter().filter(|(_, _, amount)| !amount.is_zero());
+    moves
+        .map(|(debit, credit, amount)| Entry::new(debit, credit, amount))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -110,6 +161,24 @@ mod tests {
         assert_eq!(authorize(won(0)), Err(EntryError::Zero));
         assert_eq!(capture(won(1), won(0)), Err(EntryError::Zero));
         assert_eq!(refund(won(0), 2), Err(EntryError::Zero));
+    }
+
+    #[test]
+    fn settlement_of_a_statement_leaves_nothing_payable() {
+        let mut entries = capture(won(64_601), won(64_601)).unwrap();
+        let settled = Settled {
+            supply: won(1_356),
+            vat: won(136),
+            reversed_supply: won(0),
+            reversed_vat: won(0),
+            payout: won(63_109),
+        };
+        entries.extend(settle(settled).unwrap());
+        let balances = balances(&entries);
+        assert_eq!(balances[&Account::MerchantPayable], 0);
+        assert_eq!(balances[&Account::Fee], -1_356);
+        assert_eq!(balances[&Account::VatPayable], -136);
+        assert_eq!(balances[&Account::PayoutInTransit], -63_109);
     }
 
     proptest! {

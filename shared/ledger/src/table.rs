@@ -1,6 +1,6 @@
 //! SQL of `ledger_entry`. The functions' database user may insert and read, nothing else.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
@@ -72,4 +72,82 @@ pub async fn of_subject(db: &mut MySqlConnection, subject_id: Uuid) -> sqlx::Res
     )
     .fetch_all(db)
     .await
+}
+
+/// Captures or refunds of a merchant, added up.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// Whose payments.
+    pub merchant_id: String,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// The day, in Asia/Seoul.
+    pub day: NaiveDate,
+    /// Captured; else refunded.
+    pub captured: bool,
+    /// How often.
+    pub count: i64,
+    /// In the currency's minor unit.
+    pub amount: u64,
+}
+
+/// What was captured and refunded from one moment until before another. Korea keeps one offset all
+/// year.
+///
+/// # Errors
+/// Those of the database.
+pub async fn moved(
+    db: &mut MySqlConnection,
+    from: DateTime<Utc>,
+    before: DateTime<Utc>,
+) -> sqlx::Result<Vec<Moved>> {
+    sqlx::query_as!(
+        Moved,
+        r#"SELECT merchant_id, currency, DATE(posted_at + INTERVAL 9 HOUR) AS "day!: NaiveDate",
+                  debit_account = 'asset:network-receivable' AS "captured!: bool",
+                  COUNT(*) AS "count!: i64", CAST(SUM(amount) AS UNSIGNED) AS "amount!: u64"
+             FROM ledger_entry
+            WHERE posted_at >= ? AND posted_at < ?
+              AND (debit_account, credit_account) IN
+                  (('asset:network-receivable', 'liability:merchant-payable'),
+                   ('liability:merchant-payable', 'asset:network-receivable'))
+            GROUP BY 1, 2, 3, 4"#,
+        from,
+        before
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// When the first entry from `from` on was posted.
+///
+/// # Errors
+/// Those of the database.
+pub async fn first_posted(
+    db: &mut MySqlConnection,
+    from: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!(
+        r#"SELECT MIN(posted_at) AS "at: DateTime<Utc>" FROM ledger_entry WHERE posted_at >= ?"#,
+        from
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Which of these subjects have posted something.
+///
+/// # Errors
+/// Those of the database.
+pub async fn posted(tx: &mut MySqlConnection, subjects: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    if subjects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = QueryBuilder::<MySql>::new(
+        "SELECT DISTINCT subject_id FROM ledger_entry WHERE subject_id IN ",
+    );
+    query.push_tuples(subjects, |mut tuple, subject| {
+        tuple.push_bind(subject);
+    });
+    query.build_query_scalar().fetch_all(tx).await
 }

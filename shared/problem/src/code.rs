@@ -56,6 +56,7 @@ codes! {
     DigestMismatch "digest-mismatch" 401 "The body does not match its Content-Digest" None;
     RoleForbidden "role-forbidden" 403 "The key's role may not do this" None;
     PaymentNotFound "payment-not-found" 404 "There is no such payment" None;
+    SettlementNotFound "settlement-not-found" 404 "There is no such settlement" None;
     RouteNotFound "route-not-found" 404 "There is no such route" None;
     IdempotencyKeyInFlight "idempotency-key-in-flight" 409 "The first request with this key is still running" Some(1);
     IdempotencyKeyReused "idempotency-key-reused" 409 "The key was used for another request" None;
@@ -63,6 +64,7 @@ codes! {
     PaymentNotCapturable "payment-not-capturable" 409 "The payment cannot be captured" None;
     PaymentNotRefundable "payment-not-refundable" 409 "The payment cannot be refunded" None;
     PaymentNotVoidable "payment-not-voidable" 409 "The payment cannot be voided" None;
+    PeriodNotClosable "period-not-closable" 409 "The period cannot be closed now" Some(1);
     BodyTooLarge "body-too-large" 413 "The body is too large" None;
     MediaType "media-type" 415 "The media type is not accepted" None;
     AmountAboveAuthorized "amount-above-authorized" 422 "The amount is above the authorized amount" None;

@@ -1,5 +1,7 @@
 //! Which payments are settled together, and when they are paid out.
 
+use std::str::FromStr;
+
 use chrono::{Datelike, Days, Months, NaiveDate, Weekday};
 
 use crate::{UnknownYear, business_days_after};
@@ -22,6 +24,23 @@ pub struct Period {
     pub from: NaiveDate,
     /// The last one: the day that the payments count as sold on.
     pub to: NaiveDate,
+}
+
+/// Not a cycle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a cycle of settlement")]
+pub struct UnknownCycle(String);
+
+impl FromStr for Cycle {
+    type Err = UnknownCycle;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = [Self::Daily, Self::Weekly, Self::Monthly];
+        known
+            .into_iter()
+            .find(|cycle| cycle.name() == name)
+            .ok_or_else(|| UnknownCycle(name.to_owned()))
+    }
 }
 
 impl Cycle {

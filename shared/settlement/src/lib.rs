@@ -2,14 +2,29 @@
 //! acquirers settle. Rules know no SQL, which stands in a module for each table.
 
 mod batch;
+pub mod batch_table;
 mod calendar;
+mod contract;
+pub mod contract_table;
+pub mod control;
+pub mod control_table;
 mod cycle;
 mod fee;
+mod id;
+pub mod item_table;
+mod line;
 mod source;
 pub mod source_table;
+mod view;
 
 pub use batch::{Closing, Item, Totals, close};
+pub use batch_table::Batch;
 pub use calendar::{UnknownYear, YEARS, business_days_after, is_business_day};
-pub use cycle::{Cycle, Period};
+pub use contract::{Contract, Contracts, NoContract};
+pub use cycle::{Cycle, Period, UnknownCycle};
 pub use fee::{Fee, FeeRate, RateError};
-pub use source::{Kind, Source};
+pub use id::{InvalidSettlementId, SettlementId};
+pub use line::{Line, Unsettled};
+pub use source::{Kind, Source, day_of, start_of};
+pub use source_table::{Book, Span};
+pub use view::SettlementView;

@@ -1,12 +1,14 @@
 //! Captures and refunds, as other services know of them.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Asia::Seoul;
 use money::Money;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// What moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Kind {
     /// Money was taken for the merchant.
     Capture,
@@ -37,6 +39,19 @@ pub struct Source {
     pub occurred_at: DateTime<Utc>,
 }
 
+/// When a day begins in Korea; `None` at the end of the calendar.
+#[must_use]
+pub fn start_of(day: NaiveDate) -> Option<DateTime<Utc>> {
+    let midnight = day.and_time(NaiveTime::MIN);
+    Some(midnight.and_local_timezone(Seoul).earliest()?.to_utc())
+}
+
+/// The day in Korea.
+#[must_use]
+pub fn day_of(moment: DateTime<Utc>) -> NaiveDate {
+    moment.with_timezone(&Seoul).date_naive()
+}
+
 impl Kind {
     /// As the database has it.
     #[must_use]
@@ -52,7 +67,7 @@ impl Source {
     /// The day it counts to, in Korea.
     #[must_use]
     pub fn sold_on(&self) -> NaiveDate {
-        self.occurred_at.with_timezone(&Seoul).date_naive()
+        day_of(self.occurred_at)
     }
 
     /// Whether it is the next after `last` of its payment, the newest that is known. A capture is the
@@ -91,6 +106,7 @@ mod tests {
         assert_eq!(last.sold_on().to_string(), "2026-03-31");
         let first = source(Kind::Capture, 2, "2026-03-31T15:00:00Z");
         assert_eq!(first.sold_on().to_string(), "2026-04-01");
+        assert_eq!(start_of(first.sold_on()), Some(first.occurred_at));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 use serde::Deserialize;
-use stack::kafka::{PARTITIONS, TOPICS};
+use stack::kafka::{PARTITIONS, PAYMENT_TOPICS};
 use tokio::task::spawn_blocking;
 
 /// Longest wait for the broker.
@@ -66,7 +66,7 @@ pub(super) async fn read(brokers: &str) -> anyhow::Result<Vec<Message>> {
 fn read_all(consumer: &BaseConsumer) -> anyhow::Result<Vec<Message>> {
     let mut places = TopicPartitionList::new();
     let mut left = 0;
-    for topic in TOPICS {
+    for topic in PAYMENT_TOPICS {
         for partition in 0..PARTITIONS {
             let (low, high) = consumer
                 .fetch_watermarks(topic, partition, BROKER_WITHIN)

@@ -1,0 +1,64 @@
+use std::collections::BTreeSet;
+
+use consumer::{Answer, Batch, Record};
+use db::Retry;
+use ledger::{Journal, table as ledger_table};
+use sqlx::{MySqlConnection, MySqlPool};
+use uuid::Uuid;
+
+use crate::event::journal;
+
+/// Posts the journal of every settlement of a batch, each once. What tells of no settlement is sent
+/// again, and so becomes a dead letter.
+pub(crate) async fn run(pool: &MySqlPool, batch: Batch) -> sqlx::Result<Answer> {
+    let mut answer = Answer::default();
+    let mut journals = Vec::new();
+    for record in batch.records() {
+        match journal(record) {
+            Ok(journal) => journals.push(journal),
+            Err(error) => {
+                refuse(record, &error.to_string());
+                answer.fail(record);
+            }
+        }
+    }
+    let posted = post(pool, journals).await?;
+    metrics::counter!("settlements_posted_total").increment(posted);
+    Ok(answer)
+}
+
+/// How many were not posted before. Of two that post the same at the same moment one fails; its
+/// records come again, and are then found posted.
+async fn post(pool: &MySqlPool, journals: Vec<Journal>) -> sqlx::Result<u64> {
+    let mut retry = Retry::new();
+    loop {
+        let journals = journals.clone();
+        let posted = db::transaction(pool, |tx| {
+            Box::pin(async move { post_new(tx, journals).await })
+        });
+        match posted.await {
+            Err(error) if retry.again(&error).await => {}
+            result => return result,
+        }
+    }
+}
+
+async fn post_new(tx: &mut MySqlConnection, mut journals: Vec<Journal>) -> sqlx::Result<u64> {
+    let mut seen: BTreeSet<Uuid> = BTreeSet::new();
+    let subjects: Vec<Uuid> = journals.iter().map(|journal| journal.subject_id).collect();
+    seen.extend(ledger_table::posted(tx, &subjects).await?);
+    journals.retain(|journal| !journal.entries.is_empty() && seen.insert(journal.subject_id));
+    if !journals.is_empty() {
+        ledger_table::insert(tx, &journals).await?;
+    }
+    Ok(journals.len() as u64)
+}
+
+fn refuse(record: &Record, why: &str) {
+    metrics::counter!("settlements_refused_total").increment(1);
+    tracing::warn!(
+        messaging.destination = record.topic(),
+        error = why,
+        "refused"
+    );
+}
