@@ -235,8 +235,8 @@ pub async fn heal(site: &Site, within: Duration) -> anyhow::Result<()> {
         .context("expire")?;
     wait::until(within, async || match site.pending().await? {
         0 => Ok(()),
-        pending => Err(anyhow!("{pending} events are not sent")),
+        pending => Err(anyhow!("{pending} events are not sent or not noted")),
     })
     .await
-    .context("the outbox does not empty")
+    .context("events stay on the way")
 }

@@ -47,6 +47,7 @@ pub struct Site {
     links: HashMap<Link, Proxy>,
     http: Client,
     database_url: String,
+    settlement_database_url: String,
     database: MySqlPool,
 }
 
@@ -86,7 +87,9 @@ impl Site {
                 .detours
                 .insert(component, links[&link].address().to_string());
         }
-        let database_url = stack.prepare()?.url(&stack, ADMIN, "payment");
+        let secrets = stack.prepare()?;
+        let [database_url, settlement_database_url] =
+            ["payment", "settlement"].map(|service| secrets.url(&stack, ADMIN, service));
         let database = MySqlPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -98,6 +101,7 @@ impl Site {
             links,
             http: Client::builder().timeout(ADMIN_TIMEOUT).build()?,
             database_url,
+            settlement_database_url,
             database,
         };
         match site.bring_up().await {
@@ -158,6 +162,7 @@ impl Site {
     pub fn books(&self) -> auditor::Sources {
         auditor::Sources {
             database_url: self.database_url.clone(),
+            settlement_database_url: self.settlement_database_url.clone(),
             brokers: self.stack.reached_at(Component::Kafka),
         }
     }
@@ -209,12 +214,17 @@ impl Site {
         Ok(())
     }
 
-    /// How many events wait to be sent.
+    /// How many events wait to be sent, or to be noted for settlement.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn pending(&self) -> sqlx::Result<i64> {
-        let count = sqlx::query_scalar("SELECT COUNT(*) FROM outbox_pending");
+        let count = sqlx::query_scalar(
+            "SELECT (SELECT COUNT(*) FROM outbox_pending)
+                  + (SELECT COUNT(*) FROM outbox_event
+                      WHERE type IN ('payment.captured', 'payment.refunded'))
+                  - (SELECT COUNT(*) FROM settlement.settlement_source)",
+        );
         count.fetch_one(&self.database).await
     }
 

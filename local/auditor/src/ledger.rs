@@ -1,14 +1,16 @@
-//! `ledger_entry`: each event has posted exactly its journal, and the accounts say what the
-//! payments say.
+//! `ledger_entry`: each event has posted exactly its journal, so has each settlement, and the accounts
+//! say what the payments and settlements say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use settlement::SettlementId;
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Books, Check,
+    Books, Check, Options,
     fold::Posting,
+    settlement_items::Settled,
     snapshot::{CHUNK_ROWS, Snapshot},
 };
 
@@ -29,9 +31,15 @@ struct Row {
 /// Debits minus credits by (account, currency).
 type Balances = BTreeMap<(String, String), i128>;
 
-pub(crate) async fn check(snapshot: &mut Snapshot, books: &Books) -> anyhow::Result<Check> {
+pub(crate) async fn check(
+    snapshot: &mut Snapshot,
+    books: &Books,
+    settled: &HashMap<Uuid, Settled>,
+    options: &Options,
+) -> anyhow::Result<Check> {
     let mut check = Check::new("ledger");
     let mut balances = Balances::new();
+    let mut posted: HashSet<Uuid> = HashSet::new();
     let mut after = (Uuid::nil(), 0_u32, 0_u8);
     loop {
         let rows: Vec<Row> = sqlx::query_as(
@@ -54,19 +62,30 @@ pub(crate) async fn check(snapshot: &mut Snapshot, books: &Books) -> anyhow::Res
         for row in &rows {
             check.count("entries");
             post(&mut balances, row);
-            compare(&mut check, row, books);
+            if let Some(settled) = settled.get(&row.subject_id) {
+                posted.insert(row.subject_id);
+                compare_settlement(&mut check, row, settled);
+            } else {
+                compare(&mut check, row, books);
+            }
         }
     }
-    let asked: usize = books
-        .values()
-        .flatten()
-        .map(|known| known.postings.len())
-        .sum();
+    let old = snapshot.taken - options.pending_within;
+    let late = |(id, settled): &(&Uuid, &Settled)| {
+        !posted.contains(*id) && !settled.postings.is_empty() && settled.closed_at < old
+    };
+    for (id, _) in settled.iter().filter(late) {
+        check.violated(format!("{} has posted nothing", SettlementId::from(*id)));
+    }
+    let of_payments = books.values().flatten().map(|known| known.postings.len());
+    let of_settlements = posted.iter().map(|id| settled[id].postings.len());
+    let asked: usize = of_payments.chain(of_settlements).sum();
     let found = check.counted.get("entries").copied().unwrap_or_default();
     check.ensure(found == asked as u64, || {
-        format!("{found} entries, the events ask for {asked}")
+        format!("{found} entries, the events and settlements ask for {asked}")
     });
-    compare_balances(&mut check, &balances, books);
+    let settled = posted.iter().map(|id| &settled[id]);
+    compare_balances(&mut check, &balances, books, settled);
     Ok(check)
 }
 
@@ -105,9 +124,43 @@ fn compare(check: &mut Check, row: &Row, books: &Books) {
     });
 }
 
-/// What is held, owed to us and owed by us, once as the accounts have it and once as the payments.
-fn compare_balances(check: &mut Check, balances: &Balances, books: &Books) {
+fn compare_settlement(check: &mut Check, row: &Row, settled: &Settled) {
+    let asked = settled.postings.get(usize::from(row.line));
+    let found = Posting {
+        debit: row.debit_account.clone(),
+        credit: row.credit_account.clone(),
+        amount: row.amount,
+        reverses: row.reverses_seq.zip(row.reverses_line),
+    };
+    let right = row.seq == 1
+        && asked == Some(&found)
+        && (&settled.currency, &settled.merchant_id) == (&row.currency, &row.merchant_id);
+    check.ensure(right, || {
+        let name = SettlementId::from(row.subject_id);
+        format!(
+            "{name} line {}: {found:?}, the settlement asks for {asked:?}",
+            row.line
+        )
+    });
+}
+
+/// What every account holds, once as the accounts have it and once as payments and settlements say.
+fn compare_balances<'a>(
+    check: &mut Check,
+    balances: &Balances,
+    books: &Books,
+    settled: impl Iterator<Item = &'a Settled>,
+) {
     let mut asked = Balances::new();
+    for settled in settled {
+        for posting in &settled.postings {
+            let amount = i128::from(posting.amount);
+            for (account, amount) in [(&posting.debit, amount), (&posting.credit, -amount)] {
+                let account = (account.clone(), settled.currency.clone());
+                *asked.entry(account).or_default() += amount;
+            }
+        }
+    }
     for state in books
         .values()
         .filter_map(|known| Some(&known.last()?.state))
@@ -139,7 +192,7 @@ fn compare_balances(check: &mut Check, balances: &Balances, books: &Books) {
         let found = balances.get(account).copied().unwrap_or_default();
         check.ensure(found == *amount, || {
             format!(
-                "{} {} stands at {found}, the payments say {amount}",
+                "{} {} stands at {found}, payments and settlements say {amount}",
                 account.0, account.1
             )
         });

@@ -1,4 +1,4 @@
-//! Proves the books: payments = ledger = outbox = topics = stored replies.
+//! Proves the books: payments = ledger = outbox = topics = stored replies = settlement.
 //!
 //! Everything is held against the events: each payment's are folded anew, by rules written for this
 //! purpose, and the other tables and the topics must say the same. The database is read in one
@@ -11,6 +11,8 @@ mod outbox_rows;
 mod payments;
 mod replies;
 mod report;
+mod settlement_batches;
+mod settlement_items;
 mod snapshot;
 mod topics;
 
@@ -31,12 +33,14 @@ pub const PENDING_WITHIN: Duration = Duration::from_secs(5);
 pub struct Sources {
     /// URL of the payment database, of a user who may read every table.
     pub database_url: String,
+    /// URL of the settlement database, of a user who may read every table.
+    pub settlement_database_url: String,
     /// Kafka's `host:port`, separated by commas.
     pub brokers: String,
 }
 
 impl Sources {
-    /// From `DATABASE_URL_ADMIN` and `KAFKA_BROKERS`.
+    /// From `DATABASE_URL_ADMIN`, `DATABASE_URL_SETTLEMENT` and `KAFKA_BROKERS`.
     ///
     /// # Errors
     /// Names the variable that is missing.
@@ -44,6 +48,7 @@ impl Sources {
         let variable = |name: &str| env::var(name).with_context(|| format!("{name} is not set"));
         Ok(Self {
             database_url: variable("DATABASE_URL_ADMIN")?,
+            settlement_database_url: variable("DATABASE_URL_SETTLEMENT")?,
             brokers: variable("KAFKA_BROKERS")?,
         })
     }
@@ -75,16 +80,26 @@ pub(crate) type Books = HashMap<Uuid, Vec<Known>>;
 /// # Errors
 /// When database or broker cannot be read.
 pub async fn audit(sources: &Sources, options: &Options) -> anyhow::Result<Report> {
+    // Before the payments: it knows nothing that they do not know. After them it has told everything
+    // that they have posted.
+    let mut settlement_before = Snapshot::open(&sources.settlement_database_url).await?;
     let mut snapshot = Snapshot::open(&sources.database_url).await?;
+    let mut settlement_after = Snapshot::open(&sources.settlement_database_url).await?;
+    let settled = settlement_batches::settled(&mut settlement_after).await?;
+    settlement_after.close().await?;
     let (mut books, events) = events::check(&mut snapshot).await?;
     let mut checks = vec![
         events,
         payments::check(&mut snapshot, &books).await?,
-        ledger::check(&mut snapshot, &books).await?,
+        ledger::check(&mut snapshot, &books, &settled, options).await?,
         outbox_rows::check(&mut snapshot, &mut books, options).await?,
         replies::check(&mut snapshot, &books).await?,
     ];
     snapshot.close().await?;
+    let url = sources.settlement_database_url.as_str();
+    let settlement = settlement_items::check(&mut settlement_before, &books, (url, options));
+    checks.push(settlement.await?);
+    settlement_before.close().await?;
     checks.push(topics::check(sources, options, books).await?);
     Ok(Report { checks })
 }

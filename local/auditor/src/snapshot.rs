@@ -16,7 +16,7 @@ impl Snapshot {
     pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
         let mut db = MySqlConnection::connect(url)
             .await
-            .context("the payment database")?;
+            .context("the database")?;
         db.execute("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             .await?;
         db.execute("SET SESSION max_statement_time = 0").await?;

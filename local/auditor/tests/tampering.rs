@@ -13,7 +13,7 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
-use testbed::{Testbed, WAIT_MAX, fresh};
+use testbed::{Testbed, WAIT_MAX, fresh, until};
 
 const TABLES: [&str; 6] = [
     "payment",
@@ -22,6 +22,14 @@ const TABLES: [&str; 6] = [
     "outbox_pending",
     "outbox_delivery",
     "idem_response_cache",
+];
+/// Of the settlement database, which stands beside: `S.` before a table's name.
+const SETTLEMENT_TABLES: [&str; 5] = [
+    "settlement_source",
+    "settlement_batch",
+    "settlement_item",
+    "outbox_event",
+    "outbox_delivery",
 ];
 const TOPICS: [&str; 5] = [
     "payment.authorized",
@@ -32,7 +40,7 @@ const TOPICS: [&str; 5] = [
 ];
 
 /// What is done to a table, and the check that must find it.
-const TAMPERINGS: [(&str, &str); 26] = [
+const TAMPERINGS: [(&str, &str); 42] = [
     (
         "payments",
         "UPDATE payment SET status = 'REFUNDED' WHERE status = 'COMPLETED'",
@@ -71,6 +79,58 @@ const TAMPERINGS: [(&str, &str); 26] = [
     (
         "ledger",
         "INSERT INTO ledger_entry SELECT subject_id, seq, 9, merchant_id, debit_account, credit_account, amount, currency, NULL, NULL, posted_at FROM ledger_entry LIMIT 1",
+    ),
+    (
+        "ledger",
+        "DELETE FROM ledger_entry WHERE credit_account = 'liability:payout-in-transit'",
+    ),
+    (
+        "ledger",
+        "UPDATE ledger_entry SET amount = amount + 1 WHERE credit_account = 'liability:vat-payable'",
+    ),
+    (
+        "settlement",
+        "UPDATE S.settlement_source SET amount = amount + 1 LIMIT 1",
+    ),
+    (
+        "settlement",
+        "UPDATE S.settlement_source SET sold_on = sold_on - INTERVAL 1 DAY LIMIT 1",
+    ),
+    (
+        "settlement",
+        "UPDATE S.settlement_source SET merchant_id = 'm-other' LIMIT 1",
+    ),
+    ("settlement", "DELETE FROM S.settlement_source LIMIT 1"),
+    (
+        "settlement",
+        "INSERT INTO S.settlement_source SELECT payment_id, seq + 7, event_id, merchant_id, kind, amount, currency, captured_amount, refunded_amount, sold_on, occurred_at FROM S.settlement_source LIMIT 1",
+    ),
+    (
+        "settlement",
+        "UPDATE S.settlement_item SET supply = supply + 1 LIMIT 1",
+    ),
+    (
+        "settlement",
+        "UPDATE S.settlement_item SET fee_bp = fee_bp + 10 LIMIT 1",
+    ),
+    ("settlement", "DELETE FROM S.settlement_item LIMIT 1"),
+    (
+        "settlement",
+        "UPDATE S.settlement_batch SET item_count = item_count + 1 LIMIT 1",
+    ),
+    (
+        "settlement",
+        "UPDATE S.settlement_batch SET payout = payout + 1, captured = captured + 1 LIMIT 1",
+    ),
+    (
+        "settlement",
+        "UPDATE S.settlement_batch SET carried_in = 10, payout = payout - 10 LIMIT 1",
+    ),
+    ("settlement", "DELETE FROM S.settlement_batch LIMIT 1"),
+    ("settlement", "DELETE FROM S.outbox_event LIMIT 1"),
+    (
+        "settlement",
+        "UPDATE S.outbox_event SET payload = REPLACE(payload, '15630', '15631') LIMIT 1",
     ),
     (
         "events",
@@ -124,6 +184,55 @@ const TAMPERINGS: [(&str, &str); 26] = [
     ),
 ];
 
+/// A settlement of all payments: three captures of 10,000 at 2.31 %, of which 4,000 and 10,000 went
+/// back. Figures are worked out by hand.
+const SETTLE: &str = "
+INSERT INTO S.settlement_source SELECT * FROM settlement.settlement_source
+ WHERE CONCAT('pay_', LOWER(HEX(payment_id))) IN (IDS);
+INSERT INTO S.settlement_batch
+  (settlement_id, merchant_id, currency, cycle, period_from, period_to, paid_out_on, status,
+   item_count, captured, refunded, supply, vat, reversed_supply, reversed_vat, payout, updated_at)
+SELECT UNHEX('01a21ec94ac57622b7f30917b2dc0c48'), 'm-demo', 'KRW', 'DAILY', MAX(sold_on),
+       MAX(sold_on), MAX(sold_on), 'CLOSED', 5, 30000, 14000, 630, 63, 294, 29, 15630,
+       '2026-11-01 00:00:00'
+  FROM S.settlement_source;
+INSERT INTO S.settlement_item
+SELECT payment_id, seq, 0, UNHEX('01a21ec94ac57622b7f30917b2dc0c48'), kind, amount, 231,
+       IF(amount = 4000, 84, 210), IF(amount = 4000, 8, 21), sold_on
+  FROM S.settlement_source;
+INSERT INTO S.outbox_event
+  (event_id, aggregatetype, aggregateid, agg_seq, type, payload, headers, created)
+SELECT settlement_id, 'settlement', 'stl_01a21ec94ac57622b7f30917b2dc0c48', 1, 'settlement.closed',
+       JSON_OBJECT('data', JSON_OBJECT(
+         'settlementId', 'stl_01a21ec94ac57622b7f30917b2dc0c48', 'merchantId', merchant_id,
+         'currency', currency, 'to', period_to, 'itemCount', 5, 'capturedAmount', 30000,
+         'refundedAmount', 14000, 'supplyAmount', 630, 'vat', 63, 'reversedSupplyAmount', 294,
+         'reversedVat', 29, 'carriedIn', 0, 'payOutAmount', 15630, 'carriedOut', 0, 'seq', 1)),
+       '{}', updated_at
+  FROM S.settlement_batch;
+INSERT INTO S.outbox_delivery SELECT id, 0, 0, created FROM S.outbox_event;
+INSERT INTO ledger_entry
+  (subject_id, seq, line, merchant_id, debit_account, credit_account, amount, currency, posted_at)
+SELECT b.settlement_id, 1, line, b.merchant_id, debit, credit, amount, 'KRW', b.updated_at
+  FROM S.settlement_batch b JOIN (
+       SELECT 0 AS line, 'liability:merchant-payable' AS debit, 'income:fee' AS credit, 630 AS amount
+       UNION SELECT 1, 'liability:merchant-payable', 'liability:vat-payable', 63
+       UNION SELECT 2, 'income:fee', 'liability:merchant-payable', 294
+       UNION SELECT 3, 'liability:vat-payable', 'liability:merchant-payable', 29
+       UNION SELECT 4, 'liability:merchant-payable', 'liability:payout-in-transit', 15630) entry;
+";
+
+/// How many captures and refunds of the payments are known for settlement.
+async fn known_sources(bed: &Testbed, payments: &[String]) -> i64 {
+    let ids = format!("'{}'", payments.join("','"));
+    let sql = format!(
+        "SELECT COUNT(*) FROM settlement.settlement_source
+          WHERE CONCAT('pay_', LOWER(HEX(payment_id))) IN ({ids})"
+    );
+    let count = sqlx::query_scalar(AssertSqlSafe(sql));
+    count.fetch_one(bed.database()).await.unwrap()
+}
+
 /// A record as it was written: key, topic, value, and its place in time.
 #[derive(Clone)]
 struct Written {
@@ -149,7 +258,9 @@ async fn every_tampering_is_found_by_the_check_that_looks_there() {
     assert!(report.holds(), "{report}");
 
     for (check, statement) in TAMPERINGS {
-        let done = books.db.execute(statement).await.unwrap();
+        let beside = format!("{}.", books.settlement());
+        let sql = statement.replace("S.", &beside);
+        let done = books.db.execute(AssertSqlSafe(sql)).await.unwrap();
         assert!(done.rows_affected() > 0, "changes nothing: {statement}");
         let report = books.audit(&prefix).await;
         assert!(violated(&report).contains(&check), "{statement}\n{report}");
@@ -201,6 +312,10 @@ impl Books {
             payments.push(payment);
         }
         bed.events(&payments[2], 2).await;
+        until("every capture and refund is known", async || {
+            known_sources(&bed, &payments).await == 5
+        })
+        .await;
         let url = env::var("DATABASE_URL_ADMIN").unwrap();
         let database = fresh("audit").replace('-', "_");
         let mut db = MySqlConnection::connect(&url).await.unwrap();
@@ -211,6 +326,13 @@ impl Books {
             .unwrap();
         for table in TABLES {
             let create = format!("CREATE TABLE {table} LIKE payment.{table}");
+            db.execute(AssertSqlSafe(create)).await.unwrap();
+        }
+        let create = format!("CREATE DATABASE {database}_settlement");
+        db.execute(AssertSqlSafe(create)).await.unwrap();
+        for table in SETTLEMENT_TABLES {
+            let create =
+                format!("CREATE TABLE {database}_settlement.{table} LIKE settlement.{table}");
             db.execute(AssertSqlSafe(create)).await.unwrap();
         }
         let merchant = "m-demo".to_owned();
@@ -255,6 +377,27 @@ impl Books {
                 .await
                 .unwrap();
         }
+        self.settle().await;
+    }
+
+    /// The database beside.
+    fn settlement(&self) -> String {
+        format!("{}_settlement", self.database)
+    }
+
+    /// Puts one settlement of all the payments, with what it posted and told.
+    async fn settle(&mut self) {
+        let settlement = self.settlement();
+        let ids = format!("'{}'", self.payments.join("','"));
+        let sql = SETTLE
+            .replace("S.", &format!("{settlement}."))
+            .replace("IDS", &ids);
+        let empty = SETTLEMENT_TABLES.map(|table| format!("DELETE FROM {settlement}.{table};"));
+        let sql = format!("{}{sql}USE {}", empty.concat(), self.database);
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut self.db)
+            .await
+            .unwrap();
     }
 
     /// The records that belong to the rows, in order.
@@ -336,6 +479,7 @@ impl Books {
         let url = env::var("DATABASE_URL_ADMIN").unwrap();
         let sources = Sources {
             database_url: url.replace("/payment", &format!("/{}", self.database)),
+            settlement_database_url: url.replace("/payment", &format!("/{}", self.settlement())),
             brokers: env::var("KAFKA_BROKERS").unwrap(),
         };
         let options = Options {
@@ -346,7 +490,9 @@ impl Books {
     }
 
     async fn remove(mut self) {
-        let drop = format!("DROP DATABASE {}", self.database);
-        self.db.execute(AssertSqlSafe(drop)).await.unwrap();
+        for database in [self.database.clone(), self.settlement()] {
+            let drop = format!("DROP DATABASE {database}");
+            self.db.execute(AssertSqlSafe(drop)).await.unwrap();
+        }
     }
 }

@@ -1,0 +1,391 @@
+//! The settlement database: its sources are the payments' captures and refunds, its items are those
+//! sources with what is kept of them, and its batches are the sums of their items, each with what
+//! the one before carried. The rules are written apart from those that made the rows.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use sqlx::FromRow;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::{
+    Books, Check, Options,
+    fold::Posting,
+    settlement_batches,
+    snapshot::{CHUNK_ROWS, Snapshot},
+};
+
+/// How often what is missing is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A capture or refund, and whether it is settled.
+struct Source {
+    book: (String, String),
+    kind: String,
+    amount: u64,
+    captured: u64,
+    refunded: u64,
+    sold_on: NaiveDate,
+    settled: bool,
+}
+
+type Sources = HashMap<(Uuid, u32), Source>;
+
+/// What the items of a settlement add up to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) items: u64,
+    pub(crate) captured: u64,
+    pub(crate) refunded: u64,
+    pub(crate) supply: u64,
+    pub(crate) vat: u64,
+    pub(crate) reversed_supply: u64,
+    pub(crate) reversed_vat: u64,
+}
+
+/// What a settlement must have posted in the payment ledger.
+pub(crate) struct Settled {
+    pub(crate) merchant_id: String,
+    pub(crate) currency: String,
+    pub(crate) postings: Vec<Posting>,
+    pub(crate) closed_at: DateTime<Utc>,
+}
+
+/// The last day that is settled of each (merchant, currency).
+pub(crate) type LastDays = BTreeMap<(String, String), NaiveDate>;
+
+#[derive(FromRow)]
+struct SourceRow {
+    payment_id: Uuid,
+    seq: u32,
+    merchant_id: String,
+    kind: String,
+    amount: u64,
+    currency: String,
+    captured_amount: u64,
+    refunded_amount: u64,
+    sold_on: NaiveDate,
+    occurred_at: DateTime<Utc>,
+}
+
+#[derive(FromRow)]
+struct ItemRow {
+    payment_id: Uuid,
+    seq: u32,
+    revision: u16,
+    settlement_id: Uuid,
+    kind: String,
+    amount: u64,
+    fee_bp: u16,
+    supply: u64,
+    vat: u64,
+    sold_on: NaiveDate,
+}
+
+/// Holds the snapshot against the events of the payments, which are read after it.
+pub(crate) async fn check(
+    snapshot: &mut Snapshot,
+    books: &Books,
+    (url, options): (&str, &Options),
+) -> anyhow::Result<Check> {
+    let mut check = Check::new("settlement");
+    let mut sources = sources(snapshot, &mut check, books).await?;
+    everything_arrived(&mut check, snapshot, &sources, books, (url, options)).await?;
+    let sums = items(snapshot, &mut check, &mut sources).await?;
+    let last_days = settlement_batches::compare(snapshot, &mut check, sums, options).await?;
+    for ((payment_id, seq), source) in &sources {
+        let over = last_days
+            .get(&source.book)
+            .is_some_and(|last| source.sold_on < *last);
+        check.ensure(source.settled || !over, || {
+            let name = payment::PaymentId::from(*payment_id);
+            format!("{name} {seq} of {} is in no settlement", source.sold_on)
+        });
+    }
+    Ok(check)
+}
+
+async fn sources(
+    snapshot: &mut Snapshot,
+    check: &mut Check,
+    books: &Books,
+) -> anyhow::Result<Sources> {
+    let mut sources = Sources::new();
+    let mut after = (Uuid::nil(), 0_u32);
+    loop {
+        let rows: Vec<SourceRow> = sqlx::query_as(
+            "SELECT payment_id, seq, merchant_id, kind, amount, currency, captured_amount,
+                    refunded_amount, sold_on, occurred_at
+               FROM settlement_source
+              WHERE (payment_id = ? AND seq > ?) OR payment_id > ?
+              ORDER BY payment_id, seq LIMIT ?",
+        )
+        .bind(after.0)
+        .bind(after.1)
+        .bind(after.0)
+        .bind(CHUNK_ROWS)
+        .fetch_all(&mut snapshot.db)
+        .await?;
+        let Some(last) = rows.last() else { break };
+        after = (last.payment_id, last.seq);
+        for row in rows {
+            check.count("sources");
+            compare_source(check, &row, books);
+            sources.insert((row.payment_id, row.seq), row.into());
+        }
+    }
+    Ok(sources)
+}
+
+impl From<SourceRow> for Source {
+    fn from(row: SourceRow) -> Self {
+        Self {
+            book: (row.merchant_id, row.currency),
+            kind: row.kind,
+            amount: row.amount,
+            captured: row.captured_amount,
+            refunded: row.refunded_amount,
+            sold_on: row.sold_on,
+            settled: false,
+        }
+    }
+}
+
+/// A source is what its event says, on the day that it was in Korea.
+fn compare_source(check: &mut Check, row: &SourceRow, books: &Books) {
+    let day = (row.occurred_at + TimeDelta::hours(9)).date_naive();
+    let row_says = (
+        row.merchant_id.as_str(),
+        row.currency.as_str(),
+        row.kind.as_str(),
+        row.amount,
+        (row.captured_amount, row.refunded_amount),
+        row.sold_on,
+    );
+    let event = event(books, row.payment_id, row.seq);
+    let event_says = event.map(|(kind, amount, state)| {
+        (
+            state.merchant_id.as_str(),
+            state.currency.as_str(),
+            kind,
+            amount,
+            (state.captured, state.refunded),
+            day,
+        )
+    });
+    check.ensure(event_says == Some(row_says), || {
+        let name = payment::PaymentId::from(row.payment_id);
+        format!(
+            "{name} {}: source {row_says:?}, its event says {event_says:?}",
+            row.seq
+        )
+    });
+}
+
+/// Kind and amount of a capture or refund, and the payment after it.
+fn event(
+    books: &Books,
+    payment_id: Uuid,
+    seq: u32,
+) -> Option<(&'static str, u64, &crate::fold::State)> {
+    let known = books.get(&payment_id)?;
+    let index = (seq as usize).checked_sub(1)?;
+    let this = known.get(index)?;
+    match this.event_type {
+        "payment.captured" => Some(("CAPTURE", this.state.captured, &this.state)),
+        "payment.refunded" => {
+            let before = known.get(index.checked_sub(1)?)?;
+            let amount = this.state.refunded.checked_sub(before.state.refunded)?;
+            Some(("REFUND", amount, &this.state))
+        }
+        _ => None,
+    }
+}
+
+/// Every capture and refund that is old enough is known as a source, or will be in a moment.
+async fn everything_arrived(
+    check: &mut Check,
+    snapshot: &Snapshot,
+    sources: &Sources,
+    books: &Books,
+    (url, options): (&str, &Options),
+) -> anyhow::Result<()> {
+    let old = snapshot.taken - options.pending_within;
+    let mut missing: Vec<(Uuid, u32)> = Vec::new();
+    for (payment_id, known) in books {
+        let moved = known.iter().filter(|event| {
+            matches!(event.event_type, "payment.captured" | "payment.refunded")
+                && event.created < old
+        });
+        let keys = moved.map(|event| (*payment_id, event.state.version));
+        missing.extend(keys.filter(|key| !sources.contains_key(key)));
+    }
+    let began = Instant::now();
+    while !missing.is_empty() {
+        let mut now = Snapshot::open(url).await?;
+        let mut still = Vec::new();
+        for (payment_id, seq) in missing {
+            let known: Option<i32> = sqlx::query_scalar(
+                "SELECT 1 FROM settlement_source WHERE payment_id = ? AND seq = ?",
+            )
+            .bind(payment_id)
+            .bind(seq)
+            .fetch_optional(&mut now.db)
+            .await?;
+            if known.is_none() {
+                still.push((payment_id, seq));
+            }
+        }
+        now.close().await?;
+        missing = still;
+        if began.elapsed() > options.pending_within {
+            break;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    for (payment_id, seq) in missing {
+        let name = payment::PaymentId::from(payment_id);
+        check.violated(format!("{name} {seq} has not arrived"));
+    }
+    Ok(())
+}
+
+async fn items(
+    snapshot: &mut Snapshot,
+    check: &mut Check,
+    sources: &mut Sources,
+) -> anyhow::Result<HashMap<Uuid, Sums>> {
+    let mut sums: HashMap<Uuid, Sums> = HashMap::new();
+    let mut after = (Uuid::nil(), 0_u32, 0_u16);
+    loop {
+        let rows: Vec<ItemRow> = sqlx::query_as(
+            "SELECT payment_id, seq, revision, settlement_id, kind, amount, fee_bp, supply, vat,
+                    sold_on
+               FROM settlement_item
+              WHERE (payment_id = ? AND (seq > ? OR (seq = ? AND revision > ?))) OR payment_id > ?
+              ORDER BY payment_id, seq, revision LIMIT ?",
+        )
+        .bind(after.0)
+        .bind(after.1)
+        .bind(after.1)
+        .bind(after.2)
+        .bind(after.0)
+        .bind(CHUNK_ROWS)
+        .fetch_all(&mut snapshot.db)
+        .await?;
+        let Some(last) = rows.last() else { break };
+        after = (last.payment_id, last.seq, last.revision);
+        for row in &rows {
+            check.count("items");
+            compare_item(check, row, sources);
+            add(sums.entry(row.settlement_id).or_default(), row);
+        }
+    }
+    Ok(sums)
+}
+
+fn compare_item(check: &mut Check, row: &ItemRow, sources: &mut Sources) {
+    let source = sources.get_mut(&(row.payment_id, row.seq));
+    let asked = source.map(|source| {
+        source.settled = true;
+        let (supply, vat) = kept(source, row.fee_bp);
+        (
+            source.kind.clone(),
+            source.amount,
+            source.sold_on,
+            supply,
+            vat,
+        )
+    });
+    let found = (
+        row.kind.clone(),
+        row.amount,
+        row.sold_on,
+        row.supply,
+        row.vat,
+    );
+    check.ensure(asked.as_ref() == Some(&found), || {
+        let name = payment::PaymentId::from(row.payment_id);
+        format!(
+            "{name} {}: item {found:?}, its source asks for {asked:?}",
+            row.seq
+        )
+    });
+}
+
+/// Supply and tax that are kept of a capture, or go back with a refund: what was to go back after it
+/// without what had gone back before.
+fn kept(source: &Source, fee_bp: u16) -> (u64, u64) {
+    let fee = rounded(source.captured, fee_bp.into(), 10_000);
+    let until = |refunded| split(rounded(fee, refunded, source.captured.into()));
+    if source.kind == "CAPTURE" {
+        return split(fee);
+    }
+    let before = until(u128::from(source.refunded.saturating_sub(source.amount)));
+    let after = until(source.refunded.into());
+    (
+        after.0.saturating_sub(before.0),
+        after.1.saturating_sub(before.1),
+    )
+}
+
+/// A fee that has its tax in it: ten parts of eleven are the supply.
+fn split(fee: u64) -> (u64, u64) {
+    let supply = rounded(fee, 10, 11);
+    (supply, fee - supply)
+}
+
+/// `amount · part / whole`, halves rounded up.
+fn rounded(amount: u64, part: u128, whole: u128) -> u64 {
+    let rounded = (2 * u128::from(amount) * part + whole)
+        .checked_div(2 * whole)
+        .unwrap_or_default();
+    u64::try_from(rounded).unwrap_or(u64::MAX)
+}
+
+fn add(sums: &mut Sums, row: &ItemRow) {
+    sums.items += 1;
+    if row.kind == "CAPTURE" {
+        sums.captured += row.amount;
+        sums.supply += row.supply;
+        sums.vat += row.vat;
+    } else {
+        sums.refunded += row.amount;
+        sums.reversed_supply += row.supply;
+        sums.reversed_vat += row.vat;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(kind: &str, amount: u64, captured: u64, refunded: u64) -> Source {
+        Source {
+            book: (String::new(), String::new()),
+            kind: kind.to_owned(),
+            amount,
+            captured,
+            refunded,
+            sold_on: NaiveDate::MIN,
+            settled: false,
+        }
+    }
+
+    #[test]
+    fn capture_keeps_what_a_statement_says() {
+        let capture = source("CAPTURE", 64_601, 64_601, 0);
+        assert_eq!(kept(&capture, 231), (1_356, 136));
+    }
+
+    #[test]
+    fn refunds_give_back_what_the_capture_kept() {
+        let first = kept(&source("REFUND", 5_000, 64_601, 5_000), 231);
+        let rest = kept(&source("REFUND", 59_601, 64_601, 64_601), 231);
+        assert_eq!((first.0 + rest.0, first.1 + rest.1), (1_356, 136));
+    }
+}
