@@ -10,7 +10,7 @@ use base64::{
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::{Value, json};
 
-use crate::{Component, Stack, State, mariadb, state};
+use crate::{Component, Stack, State, mariadb, sample, state};
 
 /// The file of the signing keys.
 pub const KEYS_FILE: &str = "keys.json";
@@ -83,12 +83,16 @@ fn password(state: &State, user: &str) -> anyhow::Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Two merchants, one that meets its rate limit soon, and an operator.
+/// Two merchants, that of the sample payment, one that meets its rate limit soon, and an operator.
 fn signing_keys() -> anyhow::Result<Value> {
     let secret = || anyhow::Ok(BASE64_STANDARD.encode(random()?));
     Ok(json!([
         {"keyId": "demo", "merchantId": "m-demo", "role": "merchant", "secret": secret()?},
         {"keyId": "other", "merchantId": "m-other", "role": "merchant", "secret": secret()?},
+        {
+            "keyId": sample::KEY, "merchantId": sample::MERCHANT, "role": "merchant",
+            "secret": secret()?
+        },
         {"keyId": "ops", "merchantId": "m-ops", "role": "operator", "secret": secret()?},
         {
             "keyId": "limited", "merchantId": "m-limited", "role": "merchant", "secret": secret()?,
@@ -130,7 +134,7 @@ mod tests {
             .chain(signing)
             .collect();
         let different: std::collections::BTreeSet<&&str> = all.iter().collect();
-        assert_eq!((all.len(), different.len()), (9, 9));
+        assert_eq!((all.len(), different.len()), (10, 10));
     }
 
     #[test]
@@ -142,11 +146,11 @@ mod tests {
             .iter()
             .map(|key| key["keyId"].as_str().unwrap())
             .collect();
-        assert_eq!(ids, ["demo", "other", "ops", "limited"]);
+        assert_eq!(ids, ["demo", "other", "sample", "ops", "limited"]);
         let secret = BASE64_STANDARD
             .decode(keys[0]["secret"].as_str().unwrap())
             .unwrap();
         assert_eq!(secret.len(), SECRET_BYTES);
-        assert_eq!(keys[2]["role"], "operator");
+        assert_eq!(keys[3]["role"], "operator");
     }
 }
