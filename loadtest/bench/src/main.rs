@@ -17,6 +17,7 @@ mod payments;
 mod processes;
 mod relay;
 mod router;
+mod settle;
 mod start;
 mod target;
 mod topics;
@@ -69,6 +70,13 @@ enum Measured {
     Commit {
         #[command(flatten)]
         rounds: Rounds,
+    },
+    /// Settlements of some sizes; spoils the books of the stack
+    Settle {
+        /// Captures of each
+        #[arg(long, value_delimiter = ',', default_value = "5000,10000,100000,1000000",
+              value_parser = value_parser!(u64).range(1..))]
+        items: Vec<u64>,
     },
     /// From the start of the runtime to the first answer, and what it uses while idle
     Start,
@@ -161,6 +169,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Measured::Commit { rounds } => {
             let time = Duration::from_secs(rounds.seconds);
             commit::measure(&service()?, time, rounds.rounds, &journal).await
+        }
+        Measured::Settle { items } => {
+            settle::measure(&target::service("ops")?, &items, &journal).await
         }
         Measured::Start => start::measure(&service()?, &journal).await,
     }
