@@ -1,14 +1,23 @@
+use std::time::Duration;
+
 use guard::{Answer, Call};
+use invoke::Functions;
 use ledger::table as ledger_table;
 use operation::Sees;
 use outbox::event_table;
 use payment::{Payment, PaymentId, PaymentView, table as payment_table};
 use problem::{Code, Problem};
 use serde::Serialize;
+use settlement::settled::{Asked, SettledLine, Told};
 use sqlx::{MySqlConnection, MySqlPool};
 use utoipa::ToSchema;
 
 use crate::{ListRequest, Timeline};
+
+/// The function of the settlement service that is asked.
+const SETTLEMENT_LINES: &str = "settlement-lines";
+/// How long it may take; a timeline is shown without it then.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A page of payments, the newest first.
 #[derive(Serialize, ToSchema)]
@@ -23,11 +32,13 @@ pub struct PaymentList<'a> {
 ///
 /// # Errors
 /// The problems of the route.
-pub async fn query(pool: MySqlPool, call: Call) -> Result<Answer, Problem> {
+pub async fn query(pool: MySqlPool, functions: Functions, call: Call) -> Result<Answer, Problem> {
     match call.path.split('/').collect::<Vec<_>>()[..] {
         ["", "payments"] => list(pool, call).await,
         ["", "payments", payment_id] => get(pool, &call, payment_id).await,
-        ["", "payments", payment_id, "timeline"] => timeline(pool, &call, payment_id).await,
+        ["", "payments", payment_id, "timeline"] => {
+            timeline(pool, &functions, &call, payment_id).await
+        }
         _ => Err(Problem::new(Code::RouteNotFound, "There is no such route.")),
     }
 }
@@ -67,7 +78,8 @@ pub async fn get(pool: MySqlPool, call: &Call, payment_id: &str) -> Result<Answe
     Answer::json(&PaymentView::from(&payment))
 }
 
-/// Every step of a payment: request, status, ledger entries, event and where the broker put it.
+/// Every step of a payment: request, status, ledger entries, event and where the broker put it, and
+/// the settlement that holds it.
 ///
 /// # Errors
 /// The problems of the route.
@@ -76,7 +88,12 @@ pub async fn get(pool: MySqlPool, call: &Call, payment_id: &str) -> Result<Answe
     params(("paymentId" = String, Path)),
     responses((status = 200, description = "The payment's steps, in order", body = Timeline))
 )]
-pub async fn timeline(pool: MySqlPool, call: &Call, payment_id: &str) -> Result<Answer, Problem> {
+pub async fn timeline(
+    pool: MySqlPool,
+    functions: &Functions,
+    call: &Call,
+    payment_id: &str,
+) -> Result<Answer, Problem> {
     let payment_id = find(&pool, call, payment_id).await?.id;
     let (events, entries) = read(&pool, move |db| {
         Box::pin(async move {
@@ -86,11 +103,27 @@ pub async fn timeline(pool: MySqlPool, call: &Call, payment_id: &str) -> Result<
         })
     })
     .await?;
-    let timeline = Timeline::new(payment_id, events, &entries).map_err(|error| {
+    let lines = settled(functions, payment_id).await;
+    let timeline = Timeline::new(payment_id, events, &entries, &lines).map_err(|error| {
         tracing::error!(error = %error, payment.id = %payment_id, "a stored event is not readable");
         Problem::unavailable()
     })?;
     Answer::json(&timeline)
+}
+
+/// How the payment was settled, which another service knows; nothing when that does not say.
+async fn settled(functions: &Functions, payment_id: PaymentId) -> Vec<SettledLine> {
+    let asked = Asked {
+        payment_id: payment_id.uuid(),
+    };
+    let told = functions.invoke::<Told>(SETTLEMENT_LINES, &asked, SETTLED_WITHIN);
+    match told.await {
+        Ok(told) => told.data,
+        Err(error) => {
+            tracing::warn!(error = %error, "a timeline is shown without settlements");
+            Vec::new()
+        }
+    }
 }
 
 async fn find(pool: &MySqlPool, call: &Call, payment_id: &str) -> Result<Payment, Problem> {

@@ -1,6 +1,7 @@
 //! Starts the function.
 
 use guard::{Guard, Policy, Role};
+use invoke::Functions;
 use lambda_http::{Error, Request, run_concurrent, service_fn};
 
 const POLICY: Policy = Policy {
@@ -13,11 +14,12 @@ async fn main() -> Result<(), Error> {
     telemetry::init();
     let guard = Guard::from_env().await?;
     let pool = db::pool(db::url_from_file("DATABASE_URL_PAYMENT_FILE")?);
+    let functions = Functions::from_env()?;
     run_concurrent(service_fn(move |request: Request| {
-        let (guard, pool) = (guard.clone(), pool.clone());
+        let (guard, pool, functions) = (guard.clone(), pool.clone(), functions.clone());
         async move {
             guard::serve(&guard, POLICY, request, |call| {
-                payment_query::query(pool, call)
+                payment_query::query(pool, functions, call)
             })
             .await
         }

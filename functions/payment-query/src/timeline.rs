@@ -1,7 +1,9 @@
+use chrono::NaiveDate;
 use ledger::table::Row;
 use outbox::event_table::Told;
 use payment::{PaymentId, Status, Timestamp};
 use serde::{Deserialize, Serialize};
+use settlement::settled::SettledLine;
 use utoipa::ToSchema;
 
 /// Every step of a payment, in order.
@@ -34,6 +36,22 @@ pub struct TimelineStep {
     ledger: Vec<TimelineEntry>,
     /// What it told.
     event: TimelineEvent,
+    /// How it was settled; absent until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settlement: Option<TimelineSettlement>,
+}
+
+/// The line of a settlement. A refund's amounts are negative.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TimelineSettlement {
+    settlement_id: String,
+    /// With its tax, in the currency's minor unit.
+    fee: i64,
+    /// What it adds to the payout.
+    pay_out_amount: i64,
+    /// When the merchant has the money.
+    paid_out_date: NaiveDate,
 }
 
 /// The request that asked for a change.
@@ -96,7 +114,7 @@ struct PayloadData {
 }
 
 impl Timeline {
-    /// Joins a payment's events with its ledger entries.
+    /// Joins a payment's events with its ledger entries and lines of settlements.
     ///
     /// # Errors
     /// When a stored event cannot be read.
@@ -104,13 +122,16 @@ impl Timeline {
         payment_id: PaymentId,
         events: Vec<Told>,
         entries: &[Row],
+        lines: &[SettledLine],
     ) -> serde_json::Result<Self> {
         let data = events
             .into_iter()
             .map(|told| {
                 let seq = told.seq;
                 let posted = entries.iter().filter(|entry| entry.seq == seq);
-                TimelineStep::new(told, posted.map(TimelineEntry::from).collect())
+                let ledger = posted.map(TimelineEntry::from).collect();
+                let line = lines.iter().find(|line| line.seq == seq);
+                TimelineStep::new(told, ledger, line.map(TimelineSettlement::from))
             })
             .collect::<serde_json::Result<_>>()?;
         Ok(Self { payment_id, data })
@@ -118,7 +139,11 @@ impl Timeline {
 }
 
 impl TimelineStep {
-    fn new(told: Told, ledger: Vec<TimelineEntry>) -> serde_json::Result<Self> {
+    fn new(
+        told: Told,
+        ledger: Vec<TimelineEntry>,
+        settlement: Option<TimelineSettlement>,
+    ) -> serde_json::Result<Self> {
         let payload: Payload = serde_json::from_str(&told.payload)?;
         Ok(Self {
             seq: told.seq,
@@ -137,7 +162,19 @@ impl TimelineStep {
                 offset: told.kafka_offset,
                 delivered_at: told.delivered_at.map(Timestamp::from),
             },
+            settlement,
         })
+    }
+}
+
+impl From<&SettledLine> for TimelineSettlement {
+    fn from(line: &SettledLine) -> Self {
+        Self {
+            settlement_id: line.settlement_id.clone(),
+            fee: line.fee,
+            pay_out_amount: line.pay_out_amount,
+            paid_out_date: line.paid_out_date,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use invoke::Functions;
 use settlement::{
     Book, Span,
     control::{Asked, DayTotal, Difference, Said, differences},
@@ -23,31 +24,11 @@ const LATE_MAX: TimeDelta = TimeDelta::seconds(60);
 
 /// What the payment service says was captured and refunded, asked by invoking a function of it.
 #[derive(Clone, Debug)]
-pub struct ControlTotals {
-    url: String,
-    http: reqwest::Client,
-}
+pub struct ControlTotals(pub Functions);
 
 impl ControlTotals {
-    /// Invokes it at the address of the Invoke API.
-    #[must_use]
-    pub fn at(invoke_url: &str) -> Self {
-        Self {
-            url: format!("{invoke_url}/2015-03-31/functions/{FUNCTION}/invocations"),
-            http: reqwest::Client::new(),
-        }
-    }
-
     async fn ask(&self, asked: Asked) -> Result<Vec<DayTotal>, SettleError> {
-        let answer = async {
-            let request = self.http.post(&self.url).json(&asked);
-            let response = request.timeout(ANSWER_TIMEOUT).send().await?;
-            response.error_for_status()?.json::<Said>().await
-        };
-        let said = answer.await.map_err(|error| {
-            let error: &dyn std::error::Error = &error;
-            SettleError::Totals(error.to_string())
-        })?;
+        let said: Said = self.0.invoke(FUNCTION, &asked, ANSWER_TIMEOUT).await?;
         Ok(said.data)
     }
 
@@ -68,8 +49,8 @@ impl ControlTotals {
         let span = Span { from, to, before };
         let mut tries = 1;
         let differences = loop {
-            let said = self.ask(Asked { from, before }).await?;
-            let known = known(db, span).await?;
+            let (said, known) = tokio::join!(self.ask(Asked { from, before }), known(db, span));
+            let (said, known) = (said?, known?);
             let differences = differences(&said, &known);
             if differences.is_empty() || tries == TRIES_MAX {
                 break differences;

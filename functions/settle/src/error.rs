@@ -1,3 +1,4 @@
+use invoke::InvokeError;
 use money::MoneyError;
 use problem::{Code, Problem};
 use settlement::{NoContract, UnknownYear, control::Difference};
@@ -27,8 +28,8 @@ pub enum SettleError {
     #[error(transparent)]
     Amount(#[from] MoneyError),
     /// The payment service's totals were not told.
-    #[error("the control totals were not told: {0}")]
-    Totals(String),
+    #[error(transparent)]
+    Totals(#[from] InvokeError),
     /// The database refused.
     #[error(transparent)]
     Database(#[from] sqlx::Error),

@@ -1,8 +1,7 @@
 //! Starts the function. It is called over HTTP and by a schedule.
 
-use std::env;
-
 use guard::{Guard, Policy, Role};
+use invoke::Functions;
 use lambda_http::{Adapter, Request, request::LambdaRequest};
 use lambda_runtime::{Error, LambdaEvent, Service, run_concurrent, service_fn};
 use serde::{Deserialize, de::IgnoredAny};
@@ -27,8 +26,7 @@ async fn main() -> Result<(), Error> {
     telemetry::init();
     let guard = Guard::from_env().await?;
     let database = db::url_from_file("DATABASE_URL_SETTLEMENT_FILE")?;
-    let invoke_url = env::var("INVOKE_URL").map_err(|_| "INVOKE_URL is not set")?;
-    let totals = ControlTotals::at(&invoke_url);
+    let totals = ControlTotals(Functions::from_env()?);
     run_concurrent(service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let (guard, database, totals) = (guard.clone(), database.clone(), totals.clone());
         async move {

@@ -245,3 +245,50 @@ async fn schedule_closes_what_is_due_until_yesterday() {
     assert_eq!(settled.len(), 1);
     assert_eq!(events(&merchant.bed, &settled[0]).await, 1);
 }
+
+#[tokio::test]
+async fn timeline_of_a_payment_shows_how_it_was_settled() {
+    let merchant = Merchant::new(231, "DAILY", 2).await;
+    let bed = &merchant.bed;
+    let payment = bed.captured(64_601).await;
+    let lines = "settlement.settlement_source WHERE payment_id = UNHEX(?)";
+    let digits = payment.trim_start_matches("pay_");
+    until("the capture has arrived", async || {
+        let count = format!("SELECT COUNT(*) FROM {lines}");
+        let count = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(count));
+        count.bind(digits).fetch_one(bed.database()).await.unwrap() == 1
+    })
+    .await;
+    // Another merchant's for a moment, so that nobody else's day is closed.
+    sqlx::query(
+        "UPDATE settlement.settlement_source
+            SET merchant_id = ?, sold_on = '2026-03-02', occurred_at = '2026-03-02 03:00:00'
+          WHERE payment_id = UNHEX(?)",
+    )
+    .bind(&merchant.id)
+    .bind(digits)
+    .execute(bed.database())
+    .await
+    .unwrap();
+    let settled = merchant.settle("2026-03-02", "2026-03-02").await;
+    let timeline = bed
+        .caller("demo")
+        .get(&format!("/payments/{payment}/timeline"))
+        .await;
+    let steps = timeline.json()["data"].clone();
+    assert_eq!(steps[0].get("settlement"), None);
+    let expected = json!({
+        "settlementId": settled[0]["settlementId"], "fee": 1_492, "payOutAmount": 63_109,
+        "paidOutDate": settled[0]["paidOutDate"],
+    });
+    assert_eq!(steps[1]["settlement"], expected);
+    let back = "UPDATE settlement.settlement_source s JOIN payment.payment p USING (payment_id)
+                   SET s.merchant_id = p.merchant_id, s.occurred_at = p.updated_at,
+                       s.sold_on = DATE(p.updated_at + INTERVAL 9 HOUR)
+                 WHERE payment_id = UNHEX(?)";
+    sqlx::query(back)
+        .bind(digits)
+        .execute(bed.database())
+        .await
+        .unwrap();
+}

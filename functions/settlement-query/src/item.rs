@@ -35,11 +35,7 @@ pub struct ItemView {
 
 impl From<Row> for ItemView {
     fn from(row: Row) -> Self {
-        let sign = if row.kind == "REFUND" { -1 } else { 1 };
-        // Amounts are far below what a signed integer holds; a database that has larger ones is
-        // shown the largest.
-        let signed = |minor: u64| sign * i64::try_from(minor).unwrap_or(i64::MAX);
-        let (amount, supply, vat) = (signed(row.amount), signed(row.supply), signed(row.vat));
+        let (amount, supply, vat) = row.signed();
         let payment_id = PaymentId::from(row.payment_id);
         Self {
             item_id: format!("{payment_id}.{}.{}", row.seq, row.revision),

@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use sqlx::{FromRow, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
-use crate::{Item, Kind, Line, SettlementId};
+use crate::{Item, Kind, Line, SettlementId, settled::SettledLine};
 
 /// The capture or refund of that number itself.
 const ITSELF: u16 = 0;
@@ -30,6 +30,21 @@ pub struct Row {
     pub vat: u64,
     /// The day that it counts to.
     pub sold_on: NaiveDate,
+}
+
+impl Row {
+    /// Amount, supply and tax as they add to a payout: negative for a refund.
+    #[must_use]
+    pub fn signed(&self) -> (i64, i64, i64) {
+        let sign = if self.kind == Kind::Refund.name() {
+            -1
+        } else {
+            1
+        };
+        // Amounts are far below what a signed integer holds; the largest stands for one that is not.
+        let signed = |minor: u64| sign * i64::try_from(minor).unwrap_or(i64::MAX);
+        (signed(self.amount), signed(self.supply), signed(self.vat))
+    }
 }
 
 /// Adds lines to a settlement in one statement, in the caller's transaction.
@@ -95,4 +110,42 @@ pub async fn of_batch(
     .bind(rows_max)
     .fetch_all(db)
     .await
+}
+
+#[derive(FromRow)]
+struct SettledRow {
+    settlement_id: Uuid,
+    paid_out_on: NaiveDate,
+    #[sqlx(flatten)]
+    item: Row,
+}
+
+/// The lines of a payment in closed settlements.
+///
+/// # Errors
+/// Those of the database.
+pub async fn of_payment(
+    db: &mut MySqlConnection,
+    payment_id: Uuid,
+) -> sqlx::Result<Vec<SettledLine>> {
+    let rows: Vec<SettledRow> = sqlx::query_as(
+        "SELECT b.settlement_id, b.paid_out_on, i.payment_id, i.seq, i.revision, i.kind, i.amount,
+                i.fee_bp, i.supply, i.vat, i.sold_on
+           FROM settlement_item i JOIN settlement_batch b ON b.settlement_id = i.settlement_id
+          WHERE i.payment_id = ? AND b.status = 'CLOSED' ORDER BY i.seq, i.revision",
+    )
+    .bind(payment_id)
+    .fetch_all(db)
+    .await?;
+    let line = |row: SettledRow| {
+        let (amount, supply, vat) = row.item.signed();
+        SettledLine {
+            seq: row.item.seq,
+            settlement_id: SettlementId::from(row.settlement_id).to_string(),
+            fee: supply + vat,
+            pay_out_amount: amount - supply - vat,
+            paid_out_date: row.paid_out_on,
+        }
+    };
+    Ok(rows.into_iter().map(line).collect())
 }

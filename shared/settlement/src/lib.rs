@@ -13,6 +13,7 @@ mod fee;
 mod id;
 pub mod item_table;
 mod line;
+pub mod settled;
 mod source;
 pub mod source_table;
 mod view;
