@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::error::SettleError;
 
 /// Lines written in one transaction; below what a prepared statement's 65,535 parameters allow.
-const CHUNK_ROWS: u32 = 5_000;
+const CHUNK_ROWS: u32 = 2_000;
 /// `source` of the events a settlement tells.
 const EVENT_SOURCE: &str = "/payfn/settlement";
 const EVENT_TYPE: &str = "settlement.closed";

@@ -74,7 +74,7 @@ enum Measured {
     /// Settlements of some sizes; spoils the books of the stack
     Settle {
         /// Captures of each
-        #[arg(long, value_delimiter = ',', default_value = "5000,10000,100000,1000000",
+        #[arg(long, value_delimiter = ',', default_value = "5000,10000,100000,300000",
               value_parser = value_parser!(u64).range(1..))]
         items: Vec<u64>,
     },

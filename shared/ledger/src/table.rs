@@ -106,7 +106,7 @@ pub async fn moved(
         r#"SELECT merchant_id, currency, DATE(posted_at + INTERVAL 9 HOUR) AS "day!: NaiveDate",
                   debit_account = 'asset:network-receivable' AS "captured!: bool",
                   COUNT(*) AS "count!: i64", CAST(SUM(amount) AS UNSIGNED) AS "amount!: u64"
-             FROM ledger_entry
+             FROM ledger_entry FORCE INDEX (ix_ledger_entry_posted)
             WHERE posted_at >= ? AND posted_at < ?
               AND (debit_account, credit_account) IN
                   (('asset:network-receivable', 'liability:merchant-payable'),
