@@ -17,7 +17,7 @@ const FUNCTION: &str = "control-totals";
 /// How long it may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often is asked whether the events have arrived, and how long is waited in between.
-const TRIES_MAX: u32 = 16;
+const TRIES_MAX: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long after its end a day may still get a payment, from a transaction that began within it.
 const LATE_MAX: TimeDelta = TimeDelta::seconds(60);

@@ -2,7 +2,7 @@
 //!
 //! Its merchant is nobody else's, so that the day of those that are tried by hand stays open.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 use chrono::DateTime;
@@ -11,7 +11,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::output::say;
-use crate::{Component, Stack, secrets::KEYS_FILE};
+use crate::{Component, Stack, secrets::KEYS_FILE, wait};
 
 /// The key that signs for [`MERCHANT`].
 pub const KEY: &str = "sample";
@@ -19,6 +19,8 @@ pub const KEY: &str = "sample";
 pub const MERCHANT: &str = "m-sample";
 /// The key that settles.
 const OPERATOR_KEY: &str = "ops";
+/// How long the events of the payment may take to arrive.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 /// Korea keeps one offset all year.
 const SEOUL_OFFSET_S: i64 = 9 * 3600;
 
@@ -40,7 +42,18 @@ pub async fn run(stack: &Stack) -> anyhow::Result<()> {
     step(stack, KEY, "POST", &path, Some(refund)).await?;
     let today = today()?;
     let settle = json!({"from": today, "to": today, "merchantId": MERCHANT});
-    step(stack, OPERATOR_KEY, "POST", "/settlements", Some(settle)).await?;
+    // Refused while the events of the payment are on the way.
+    wait::until(SETTLED_WITHIN, async || {
+        step(
+            stack,
+            OPERATOR_KEY,
+            "POST",
+            "/settlements",
+            Some(settle.clone()),
+        )
+        .await
+    })
+    .await?;
     Ok(())
 }
 
