@@ -3,7 +3,7 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
-use testbed::{Testbed, fresh};
+use testbed::{Apart, Testbed, fresh};
 use uuid::Uuid;
 
 const FUNCTION: &str = "post-settlement";
@@ -42,7 +42,7 @@ async fn send(bed: &Testbed, values: &[String]) -> usize {
 
 async fn entries(bed: &Testbed, id: Uuid) -> Vec<Entry> {
     sqlx::query_as(
-        "SELECT line, debit_account, credit_account, amount FROM payment.ledger_entry
+        "SELECT line, debit_account, credit_account, amount FROM ledger_entry
           WHERE subject_id = ? ORDER BY line",
     )
     .bind(id)
@@ -53,11 +53,12 @@ async fn entries(bed: &Testbed, id: Uuid) -> Vec<Entry> {
 
 #[tokio::test]
 async fn settlement_is_posted_once_however_often_it_is_told() {
-    let bed = Testbed::new().await;
+    let apart = Apart::start("payment", &[FUNCTION]).await;
+    let bed = &apart.bed;
     let (id, merchant) = (Uuid::now_v7(), fresh("m"));
     let value = closed(id, &merchant).to_string();
-    assert_eq!(send(&bed, &[value.clone(), value.clone()]).await, 0);
-    assert_eq!(send(&bed, &[value]).await, 0);
+    assert_eq!(send(bed, &[value.clone(), value.clone()]).await, 0);
+    assert_eq!(send(bed, &[value]).await, 0);
     let payable = "liability:merchant-payable";
     let expected = [
         (0, "income:fee", 1_356),
@@ -65,12 +66,13 @@ async fn settlement_is_posted_once_however_often_it_is_told() {
         (2, "liability:payout-in-transit", 63_109),
     ]
     .map(|(line, credit, amount)| (line, payable.to_owned(), credit.to_owned(), amount));
-    assert_eq!(entries(&bed, id).await, expected);
+    assert_eq!(entries(bed, id).await, expected);
 }
 
 #[tokio::test]
 async fn record_that_tells_of_no_settlement_is_refused() {
-    let bed = Testbed::new().await;
+    let apart = Apart::start("payment", &[FUNCTION]).await;
+    let bed = &apart.bed;
     let (id, merchant) = (Uuid::now_v7(), fresh("m"));
     let good = closed(id, &merchant);
     let with = |path: &str, value: Value| {
@@ -86,6 +88,6 @@ async fn record_that_tells_of_no_settlement_is_refused() {
         with("/data/currency", json!("XXZ")),
         good.to_string(),
     ];
-    assert_eq!(send(&bed, &values).await, 5);
-    assert_eq!(entries(&bed, id).await.len(), 3);
+    assert_eq!(send(bed, &values).await, 5);
+    assert_eq!(entries(bed, id).await.len(), 3);
 }

@@ -1,5 +1,4 @@
-//! A settlement that is killed loses nothing and does nothing twice. By itself: its function is not
-//! there for others meanwhile.
+//! A settlement that is killed loses nothing and does nothing twice.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod merchant;
@@ -32,13 +31,13 @@ async fn settlement_that_was_killed_goes_on_where_it_stopped() {
     assert_eq!(settled[0]["itemCount"], many);
     let expected = [many * 1_000, 0, many * 21, many * 2, 0, 0, many * 977, 0];
     assert_eq!(figures(&settled[0]), expected);
-    assert_eq!(events(&merchant.bed, &settled[0]).await, 1);
+    assert_eq!(events(merchant.bed(), &settled[0]).await, 1);
     let lines: (i64, u64) = sqlx::query_as(
-        "SELECT COUNT(*), CAST(SUM(amount) AS UNSIGNED) FROM settlement.settlement_item
+        "SELECT COUNT(*), CAST(SUM(amount) AS UNSIGNED) FROM settlement_item
           WHERE settlement_id = UNHEX(?)",
     )
     .bind(digits(&settled[0]))
-    .fetch_one(merchant.bed.database())
+    .fetch_one(merchant.bed().database())
     .await
     .unwrap();
     assert_eq!(lines, (i64::try_from(MANY).unwrap(), many * 1_000));
@@ -54,7 +53,7 @@ async fn kill_at_every_chunk(merchant: &Merchant) -> usize {
             met.0 > written || met.1
         })
         .await;
-        let instance = merchant.bed.instance(FUNCTION).await;
+        let instance = merchant.bed().instance(FUNCTION).await;
         let (count, closed) = met;
         if closed {
             return killed;
@@ -72,10 +71,10 @@ async fn kill_at_every_chunk(merchant: &Merchant) -> usize {
 async fn written_by(merchant: &Merchant) -> (u32, bool) {
     let row = sqlx::query_as(
         "SELECT item_count, status = 'CLOSED'
-           FROM settlement.settlement_batch WHERE merchant_id = ?",
+           FROM settlement_batch WHERE merchant_id = ?",
     );
     let row = row.bind(&merchant.id);
-    row.fetch_optional(merchant.bed.database())
+    row.fetch_optional(merchant.bed().database())
         .await
         .unwrap()
         .unwrap_or_default()

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use merchant::{Merchant, ROWS, events, figures};
 use serde_json::json;
-use testbed::{fresh, until};
+use testbed::{Apart, Testbed, fresh, seoul_day};
 
 const FUNCTION: &str = "settle";
 /// Requests that race.
@@ -98,7 +98,7 @@ async fn what_was_not_settled_in_its_own_period_is_settled_in_the_next() {
 async fn one_key_has_one_answer() {
     let merchant = Merchant::new(231, "DAILY", 2).await;
     merchant.captured("2026-03-02", 5_000).await;
-    let ops = merchant.bed.caller("ops");
+    let ops = merchant.bed().caller("ops");
     let body = merchant.body("2026-03-02", "2026-03-02");
     let key = fresh("key");
     let first = ops.post_keyed("/settlements", &body, &key).await;
@@ -130,55 +130,29 @@ async fn requests_that_race_settle_once() {
     assert_eq!(bodies.len(), 1);
     let settlement = &replies[0].json()["data"][0];
     assert_eq!(settlement["itemCount"], ROWS);
-    assert_eq!(events(&merchant.bed, settlement).await, 1);
+    assert_eq!(events(merchant.bed(), settlement).await, 1);
 }
 
 #[tokio::test]
 async fn period_is_not_closed_while_events_are_on_the_way() {
-    let merchant = Merchant::new(0, "DAILY", 2).await;
-    let bed = &merchant.bed;
-    let payment = bed.captured(7_777).await;
-    let known = "payment_id = UNHEX(?) AND seq = 2";
-    let digits = payment.trim_start_matches("pay_");
-    let hide = format!("UPDATE settlement.settlement_source SET merchant_id = ? WHERE {known}");
-    let hidden = fresh("m");
-    until("the capture has arrived", async || {
-        let hide = sqlx::query(sqlx::AssertSqlSafe(hide.as_str()));
-        let done = hide
-            .bind(&hidden)
-            .bind(digits)
-            .execute(bed.database())
-            .await;
-        done.unwrap().rows_affected() == 1
-    })
-    .await;
-    let today: String =
-        sqlx::query_scalar("SELECT CAST(DATE(UTC_TIMESTAMP() + INTERVAL 9 HOUR) AS CHAR)")
-            .fetch_one(bed.database())
-            .await
-            .unwrap();
-    let body = json!({ "from": today, "to": today, "merchantId": hidden });
-    let refused = bed.caller("ops").post("/settlements", &body).await;
-    let code = refused.code();
+    let payer = Testbed::new().await;
+    payer.captured(7_777).await;
+    let today = seoul_day(0);
+    let body = json!({ "from": today, "to": today, "merchantId": "m-demo" });
+    let unreached = Apart::start("settlement", &["settle"]).await;
+    let ops = unreached.bed.caller("ops");
+    let refused = ops.post("/settlements", &body).await;
     assert_eq!(
-        (refused.status, code.as_str()),
+        (refused.status, refused.code().as_str()),
         (409, "period-not-closable"),
         "{:?}",
         refused.body
     );
     let detail = refused.json()["detail"].as_str().unwrap().to_owned();
-    assert!(detail.contains(&hidden), "{detail}");
-    let show = sqlx::query(sqlx::AssertSqlSafe(hide.as_str()));
-    show.bind("m-demo")
-        .bind(digits)
-        .execute(bed.database())
-        .await
-        .unwrap();
-    let closed = bed.caller("ops").post("/settlements", &body).await;
-    assert_eq!(
-        (closed.status, closed.json()["data"].clone()),
-        (200, json!([]))
-    );
+    assert!(detail.contains("m-demo"), "{detail}");
+    let closed = payer.caller("ops").post("/settlements", &body).await;
+    assert_eq!(closed.status, 200, "{:?}", closed.body);
+    assert_eq!(closed.json()["data"][0]["merchantId"], "m-demo");
 }
 
 #[tokio::test]
@@ -198,13 +172,12 @@ async fn what_cannot_be_closed_is_refused_and_changes_nothing() {
         (future.status, future.code().as_str()),
         (400, "invalid-request")
     );
-    let tomorrow = chrono::Utc::now().date_naive() + chrono::TimeDelta::days(2);
-    let tomorrow = tomorrow.to_string();
+    let tomorrow = seoul_day(1);
     let early = merchant.ask(&tomorrow, &tomorrow).await;
     assert_eq!(early.code(), "period-not-closable");
     let turned = merchant.ask("2026-03-02", "2026-03-01").await;
     assert_eq!(turned.code(), "invalid-request");
-    let ops = merchant.bed.caller("ops");
+    let ops = merchant.bed().caller("ops");
     for body in [
         json!({}),
         json!({"from": "2026-03-02", "to": 7}),
@@ -218,77 +191,52 @@ async fn what_cannot_be_closed_is_refused_and_changes_nothing() {
     }
     let body = merchant.body("2026-03-02", "2026-03-02");
     let other_role = merchant
-        .bed
+        .bed()
         .caller("demo")
         .post("/settlements", &body)
         .await;
     assert_eq!(other_role.code(), "role-forbidden");
-    let batches: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM settlement.settlement_batch WHERE merchant_id = ?",
-    )
-    .bind(&merchant.id)
-    .fetch_one(merchant.bed.database())
-    .await
-    .unwrap();
+    let batches: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM settlement_batch WHERE merchant_id = ?")
+            .bind(&merchant.id)
+            .fetch_one(merchant.bed().database())
+            .await
+            .unwrap();
     assert_eq!(batches, 0);
 }
 
 #[tokio::test]
 async fn schedule_closes_what_is_due_until_yesterday() {
     let merchant = Merchant::new(0, "DAILY", 2).await;
-    let yesterday = chrono::Utc::now() + chrono::TimeDelta::hours(9) - chrono::TimeDelta::days(1);
-    let yesterday = yesterday.date_naive().to_string();
+    let yesterday = seoul_day(-1);
     merchant.captured(&yesterday, 1_000).await;
-    let report = merchant.bed.invoke(FUNCTION, &json!({})).await;
-    assert!(report["closed"].as_u64().unwrap() >= 1, "{report}");
+    let report = merchant.bed().invoke(FUNCTION, &json!({})).await;
+    assert_eq!(report["closed"], 1, "{report}");
     let settled = merchant.settle(&yesterday, &yesterday).await;
     assert_eq!(settled.len(), 1);
-    assert_eq!(events(&merchant.bed, &settled[0]).await, 1);
+    assert_eq!(events(merchant.bed(), &settled[0]).await, 1);
 }
 
 #[tokio::test]
 async fn timeline_of_a_payment_shows_how_it_was_settled() {
-    let merchant = Merchant::new(231, "DAILY", 2).await;
-    let bed = &merchant.bed;
-    let payment = bed.captured(64_601).await;
-    let lines = "settlement.settlement_source WHERE payment_id = UNHEX(?)";
-    let digits = payment.trim_start_matches("pay_");
-    until("the capture has arrived", async || {
-        let count = format!("SELECT COUNT(*) FROM {lines}");
-        let count = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(count));
-        count.bind(digits).fetch_one(bed.database()).await.unwrap() == 1
-    })
-    .await;
-    // Another merchant's for a moment, so that nobody else's day is closed.
-    sqlx::query(
-        "UPDATE settlement.settlement_source
-            SET merchant_id = ?, sold_on = '2026-03-02', occurred_at = '2026-03-02 03:00:00'
-          WHERE payment_id = UNHEX(?)",
-    )
-    .bind(&merchant.id)
-    .bind(digits)
-    .execute(bed.database())
-    .await
-    .unwrap();
-    let settled = merchant.settle("2026-03-02", "2026-03-02").await;
-    let timeline = bed
-        .caller("demo")
-        .get(&format!("/payments/{payment}/timeline"))
-        .await;
+    let bed = Testbed::new().await;
+    let (other, ops) = (bed.caller("other"), bed.caller("ops"));
+    let asked = json!({ "orderId": fresh("order"), "amount": 64_601, "currency": "KRW" });
+    let authorized = other.post("/payments/authorize", &asked).await.json();
+    let payment = authorized["paymentId"].as_str().unwrap();
+    let capture = format!("/payments/capture/{payment}");
+    assert_eq!(other.post_empty(&capture).await.status, 200);
+    let today = seoul_day(0);
+    let body = json!({ "from": today, "to": today, "merchantId": "m-other" });
+    let settled = ops.post("/settlements", &body).await;
+    assert_eq!(settled.status, 200, "{:?}", settled.body);
+    let timeline = other.get(&format!("/payments/{payment}/timeline")).await;
     let steps = timeline.json()["data"].clone();
     assert_eq!(steps[0].get("settlement"), None);
+    let settlement = &settled.json()["data"][0];
     let expected = json!({
-        "settlementId": settled[0]["settlementId"], "fee": 1_492, "payOutAmount": 63_109,
-        "paidOutDate": settled[0]["paidOutDate"],
+        "settlementId": settlement["settlementId"], "fee": 1_492, "payOutAmount": 63_109,
+        "paidOutDate": settlement["paidOutDate"],
     });
     assert_eq!(steps[1]["settlement"], expected);
-    let back = "UPDATE settlement.settlement_source s JOIN payment.payment p USING (payment_id)
-                   SET s.merchant_id = p.merchant_id, s.occurred_at = p.updated_at,
-                       s.sold_on = DATE(p.updated_at + INTERVAL 9 HOUR)
-                 WHERE payment_id = UNHEX(?)";
-    sqlx::query(back)
-        .bind(digits)
-        .execute(bed.database())
-        .await
-        .unwrap();
 }

@@ -4,7 +4,7 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use sqlx::FromRow;
-use testbed::{Testbed, fresh, until};
+use testbed::{Apart, Testbed, fresh, until};
 use uuid::Uuid;
 
 const FUNCTION: &str = "settlement-ingest";
@@ -30,12 +30,14 @@ fn row(seq: u32, kind: &str, amount: u64, captured_amount: u64, refunded_amount:
     }
 }
 
-async fn rows(bed: &Testbed, payment_id: &str) -> Vec<Row> {
-    let rows = sqlx::query_as(
+/// What the stack's own settlement service, or the one that is apart, knows of a payment.
+async fn rows(bed: &Testbed, table: &str, payment_id: &str) -> Vec<Row> {
+    let query = format!(
         "SELECT seq, kind, amount, captured_amount, refunded_amount
-           FROM settlement.settlement_source
-          WHERE payment_id = UNHEX(?) AND merchant_id = 'm-demo' AND currency = 'KRW' ORDER BY seq",
+           FROM {table}
+          WHERE payment_id = UNHEX(?) AND merchant_id = 'm-demo' AND currency = 'KRW' ORDER BY seq"
     );
+    let rows = sqlx::query_as(sqlx::AssertSqlSafe(query));
     let rows = rows.bind(payment_id.trim_start_matches("pay_"));
     rows.fetch_all(bed.database()).await.unwrap()
 }
@@ -108,14 +110,15 @@ async fn captures_and_refunds_of_payments_arrive() {
         row(4, "REFUND", 11_000, 15_000, 15_000),
     ];
     until("all three are there", async || {
-        rows(&bed, &payment).await == expected
+        rows(&bed, "settlement.settlement_source", &payment).await == expected
     })
     .await;
 }
 
 #[tokio::test]
 async fn events_that_come_again_change_nothing() {
-    let bed = Testbed::new().await;
+    let apart = Apart::start("settlement", &[FUNCTION]).await;
+    let bed = &apart.bed;
     let payment = payment_id();
     let events = texts(&[
         captured(&payment),
@@ -128,11 +131,11 @@ async fn events_that_come_again_change_nothing() {
         row(3, "REFUND", 100, 1000, 100),
     ];
     for _ in 0..2 {
-        assert_eq!(send(&bed, &events).await, [0; 0]);
-        assert_eq!(rows(&bed, &payment).await, expected);
+        assert_eq!(send(bed, &events).await, [0; 0]);
+        assert_eq!(rows(bed, "settlement_source", &payment).await, expected);
     }
     let day: String = sqlx::query_scalar(
-        "SELECT CAST(MAX(sold_on) AS CHAR) FROM settlement.settlement_source WHERE payment_id = UNHEX(?)",
+        "SELECT CAST(MAX(sold_on) AS CHAR) FROM settlement_source WHERE payment_id = UNHEX(?)",
     )
     .bind(payment.trim_start_matches("pay_"))
     .fetch_one(bed.database())
@@ -143,26 +146,31 @@ async fn events_that_come_again_change_nothing() {
 
 #[tokio::test]
 async fn refund_before_what_it_follows_is_sent_again_and_others_are_not() {
-    let bed = Testbed::new().await;
+    let apart = Apart::start("settlement", &[FUNCTION]).await;
+    let bed = &apart.bed;
     let [early, other] = [payment_id(), payment_id()];
     let events = texts(&[
         refunded(&early, 3, 100),
         captured(&other),
         refunded(&other, 4, 200),
     ]);
-    assert_eq!(send(&bed, &events).await, [0, 2]);
-    assert_eq!(rows(&bed, &early).await, []);
-    assert_eq!(rows(&bed, &other).await, [row(2, "CAPTURE", 1000, 1000, 0)]);
-    assert_eq!(send(&bed, &texts(&[captured(&early)])).await, [0; 0]);
+    assert_eq!(send(bed, &events).await, [0, 2]);
+    assert_eq!(rows(bed, "settlement_source", &early).await, []);
+    assert_eq!(
+        rows(bed, "settlement_source", &other).await,
+        [row(2, "CAPTURE", 1000, 1000, 0)]
+    );
+    assert_eq!(send(bed, &texts(&[captured(&early)])).await, [0; 0]);
     let again = texts(&[refunded(&early, 3, 100), refunded(&other, 3, 100)]);
-    assert_eq!(send(&bed, &again).await, [0; 0]);
-    assert_eq!(rows(&bed, &early).await.len(), 2);
-    assert_eq!(rows(&bed, &other).await.len(), 2);
+    assert_eq!(send(bed, &again).await, [0; 0]);
+    assert_eq!(rows(bed, "settlement_source", &early).await.len(), 2);
+    assert_eq!(rows(bed, "settlement_source", &other).await.len(), 2);
 }
 
 #[tokio::test]
 async fn record_that_is_no_capture_and_no_refund_is_refused() {
-    let bed = Testbed::new().await;
+    let apart = Apart::start("settlement", &[FUNCTION]).await;
+    let bed = &apart.bed;
     let good = payment_id();
     let mut wrong = captured(&payment_id());
     let with = |event: &Value, path: &str, value: Value| {
@@ -189,6 +197,6 @@ async fn record_that_is_no_capture_and_no_refund_is_refused() {
         unsaid,
         captured(&good).to_string(),
     ];
-    assert_eq!(send(&bed, &values).await, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!(rows(&bed, &good).await.len(), 1);
+    assert_eq!(send(bed, &values).await, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(rows(bed, "settlement_source", &good).await.len(), 1);
 }

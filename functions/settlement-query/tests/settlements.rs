@@ -3,20 +3,19 @@
 
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
-use testbed::{Testbed, fresh};
+use testbed::{Apart, Testbed, fresh};
 use uuid::Uuid;
 
 /// A closed settlement of a merchant with so many items.
 async fn settlement(bed: &Testbed, merchant_id: &str, day: &str, items: u32) -> String {
     let id = Uuid::now_v7().simple().to_string();
-    // The days of other tests' settlements of the same merchant differ.
     let sql = format!(
-        "INSERT INTO settlement.settlement_batch
+        "INSERT INTO settlement_batch
              (settlement_id, merchant_id, currency, cycle, period_from, period_to, paid_out_on,
               status, item_count, captured, payout, updated_at)
          VALUES (UNHEX('{id}'), '{merchant_id}', 'KRW', 'DAILY', '{day}', '{day}', '{day}',
                  'CLOSED', {items}, {items} * 1000, {items} * 1000, '{day}');
-         INSERT INTO settlement.settlement_item
+         INSERT INTO settlement_item
          SELECT UNHEX(MD5(CONCAT('{id}', seq))), 2, 0, UNHEX('{id}'),
                 IF(seq = 1, 'REFUND', 'CAPTURE'), 1000, 231, 21, 2, '{day}'
            FROM seq_1_to_{items}"
@@ -30,8 +29,9 @@ async fn settlement(bed: &Testbed, merchant_id: &str, day: &str, items: u32) -> 
 
 #[tokio::test]
 async fn merchant_sees_its_own_and_operator_sees_all() {
-    let bed = Testbed::new().await;
-    let id = settlement(&bed, "m-other", "1999-01-04", 1).await;
+    let apart = Apart::start("settlement", &["settlement-query"]).await;
+    let bed = &apart.bed;
+    let id = settlement(bed, "m-other", "1999-01-04", 1).await;
     let path = format!("/settlements/{id}");
     for caller in ["other", "ops"] {
         let shown = bed.caller(caller).get(&path).await;
@@ -63,9 +63,10 @@ async fn merchant_sees_its_own_and_operator_sees_all() {
 
 #[tokio::test]
 async fn items_add_up_over_the_pages() {
-    let bed = Testbed::new().await;
+    let apart = Apart::start("settlement", &["settlement-query"]).await;
+    let bed = &apart.bed;
     let merchant = fresh("m");
-    let id = settlement(&bed, &merchant, "1999-01-05", 45).await;
+    let id = settlement(bed, &merchant, "1999-01-05", 45).await;
     let ops = bed.caller("ops");
     let mut seen: Vec<Value> = Vec::new();
     loop {

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use testbed::{Caller, Reply, Testbed, fresh};
+use testbed::{Caller, Reply, Testbed, fresh, seoul_day};
 
 /// A real answer, with the route it came from.
 struct Answer {
@@ -23,6 +23,9 @@ const REFUND: &str = "/payments/refund/{paymentId}";
 const VOID: &str = "/payments/void/{paymentId}";
 const LIST: &str = "/payments";
 const GET: &str = "/payments/{paymentId}";
+const SETTLEMENTS: &str = "/settlements";
+const SETTLEMENT: &str = "/settlements/{settlementId}";
+const ITEMS: &str = "/settlements/{settlementId}/items";
 const HEALTH: &str = "/healthz";
 const OPENAPI: &str = "/openapi.json";
 const TIMELINE: &str = "/payments/{paymentId}/timeline";
@@ -116,6 +119,28 @@ async fn queries(bed: &Testbed, payment_id: &str) -> Vec<Answer> {
     ]
 }
 
+/// Settlements of the day, of whose captures there is one at least.
+async fn settlements(bed: &Testbed) -> Vec<Answer> {
+    let (demo, ops) = (bed.caller("demo"), bed.caller("ops"));
+    let today = seoul_day(0);
+    let asked = json!({ "from": today, "to": today, "merchantId": "m-demo" });
+    let closed = ops.post(SETTLEMENTS, &asked).await;
+    let settlement_id = closed.json()["data"][0]["settlementId"].clone();
+    let at = |path: &str| path.replace("{settlementId}", settlement_id.as_str().unwrap());
+    let early = json!({ "from": today, "to": seoul_day(1) });
+    vec![
+        post(SETTLEMENTS, closed),
+        post(SETTLEMENTS, ops.post(SETTLEMENTS, &early).await),
+        post(SETTLEMENTS, demo.post(SETTLEMENTS, &asked).await),
+        get(SETTLEMENTS, demo.get("/settlements?limit=2").await),
+        get(SETTLEMENTS, demo.get("/settlements?limit=0").await),
+        get(SETTLEMENT, demo.get(&at(SETTLEMENT)).await),
+        get(SETTLEMENT, bed.caller("other").get(&at(SETTLEMENT)).await),
+        get(ITEMS, demo.get(&at(ITEMS)).await),
+        get(ITEMS, demo.get("/settlements/none/items").await),
+    ]
+}
+
 /// Answers of every route, accepted and refused.
 async fn answers(bed: &Testbed) -> Vec<Answer> {
     let mut answers = authorizations(bed).await;
@@ -124,6 +149,7 @@ async fn answers(bed: &Testbed) -> Vec<Answer> {
     let voidable = bed.authorized(1).await;
     answers.extend(commands(&bed.caller("demo"), payment_id, &voidable).await);
     answers.extend(queries(bed, payment_id).await);
+    answers.extend(settlements(bed).await);
     answers
 }
 

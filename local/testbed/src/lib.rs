@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod apart;
 mod authorization;
 mod books;
 mod caller;
@@ -18,8 +19,10 @@ mod stack;
 
 use std::time::{Duration, Instant};
 
+pub use apart::Apart;
 pub use authorization::Authorization;
 pub use caller::{Caller, Reply, RequestBuilder};
+use chrono::TimeDelta;
 pub use events::{Event, first_met};
 pub use footprint::{Footprint, Totals};
 pub use instance::Instance;
@@ -38,6 +41,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub struct Testbed {
     database: MySqlPool,
     http: reqwest::Client,
+    urls: Urls,
+}
+
+/// Where a runtime is reached.
+#[derive(Clone, Debug)]
+struct Urls {
+    http: String,
+    invoke: String,
+    admin: String,
 }
 
 impl Testbed {
@@ -52,6 +64,11 @@ impl Testbed {
         Self {
             database,
             http: reqwest::Client::new(),
+            urls: Urls {
+                http: variable("PAYFN_URL"),
+                invoke: variable("INVOKE_URL"),
+                admin: variable("ADMIN_URL"),
+            },
         }
     }
 
@@ -60,13 +77,13 @@ impl Testbed {
     pub fn caller(&self, key_id: &str) -> Caller {
         Caller::new(
             self.http.clone(),
-            &variable("PAYFN_URL"),
+            &self.urls.http,
             &variable("KEYS_FILE"),
             key_id,
         )
     }
 
-    /// The payment database, with all rights.
+    /// The payment database, or the one of functions that are [`Apart`], with all rights.
     #[must_use]
     pub fn database(&self) -> &MySqlPool {
         &self.database
@@ -130,8 +147,10 @@ impl Testbed {
 
     /// Invokes a function with an event; its answer.
     pub async fn invoke(&self, function: &str, event: &Value) -> Value {
-        let url = variable("INVOKE_URL");
-        let url = format!("{url}/2015-03-31/functions/{function}/invocations");
+        let url = format!(
+            "{}/2015-03-31/functions/{function}/invocations",
+            self.urls.invoke
+        );
         let reply = self.http.post(url).json(event).send().await;
         let reply = reply.expect("the runtime answers");
         let failed = reply.headers().contains_key("x-amz-function-error");
@@ -143,11 +162,18 @@ impl Testbed {
 
     /// What the runtime's admin address lists at `path`.
     pub(crate) async fn admin(&self, path: &str) -> Value {
-        let url = format!("{}/{path}", variable("ADMIN_URL"));
+        let url = format!("{}/{path}", self.urls.admin);
         let listed = self.http.get(url).send().await;
         let listed = listed.expect("the runtime lists what it has");
         listed.json().await.expect("JSON")
     }
+}
+
+/// The day in Seoul, so many days from now, as `2026-03-31`.
+#[must_use]
+pub fn seoul_day(days_from_now: i64) -> String {
+    let now = chrono::Utc::now() + TimeDelta::hours(9) + TimeDelta::days(days_from_now);
+    now.date_naive().to_string()
 }
 
 /// A text that no other test uses.

@@ -97,7 +97,10 @@ impl Clock {
         let file = self.file().display().to_string();
         for (_, function) in functions.iter_mut() {
             let function = function.as_table_mut().unwrap();
-            let mut environment = Table::new();
+            let environment = function
+                .entry("environment")
+                .or_insert_with(|| Table::new().into());
+            let environment = environment.as_table_mut().unwrap();
             for (name, text) in [
                 ("LD_PRELOAD", LIBFAKETIME),
                 ("FAKETIME_TIMESTAMP_FILE", &file),
@@ -107,7 +110,6 @@ impl Clock {
             ] {
                 environment.insert(name.to_owned(), text.into());
             }
-            function.insert("environment".to_owned(), environment.into());
         }
     }
 }

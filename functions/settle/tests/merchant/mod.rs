@@ -7,37 +7,38 @@
 
 use serde_json::{Value, json};
 use sqlx::{MySql, QueryBuilder};
-use testbed::{Reply, Testbed, fresh};
+use testbed::{Apart, Reply, Testbed, fresh, seoul_day};
 use uuid::Uuid;
 
 /// Rows of one INSERT.
 pub(crate) const ROWS: usize = 4_000;
 
-/// A merchant that nobody else knows, and a stack on which the days before today count as proven: the
-/// payments of these tests are known to the settlement service alone.
+/// A merchant whose payments are known to a settlement service of its own alone, to which the days
+/// before today count as proven.
 pub(crate) struct Merchant {
-    pub(crate) bed: Testbed,
+    pub(crate) apart: Apart,
     pub(crate) id: String,
 }
 
 impl Merchant {
     pub(crate) async fn new(fee_bp: u16, cycle: &str, payout_days: u8) -> Self {
-        let bed = Testbed::new().await;
-        sqlx::query(
-            "UPDATE settlement.settlement_control
-                SET proven_through = DATE(UTC_TIMESTAMP() + INTERVAL 9 HOUR) - INTERVAL 1 DAY",
-        )
-        .execute(bed.database())
-        .await
-        .unwrap();
         let merchant = Self {
-            bed,
+            apart: Apart::start("settlement", &["settle"]).await,
             id: fresh("m"),
         };
+        sqlx::query("UPDATE settlement_control SET proven_through = ?")
+            .bind(seoul_day(-1))
+            .execute(merchant.bed().database())
+            .await
+            .unwrap();
         merchant
             .contract(1, "2021-01-01", fee_bp, cycle, payout_days)
             .await;
         merchant
+    }
+
+    pub(crate) fn bed(&self) -> &Testbed {
+        &self.apart.bed
     }
 
     pub(crate) async fn contract(
@@ -49,7 +50,7 @@ impl Merchant {
         payout_days: u8,
     ) {
         sqlx::query(
-            "INSERT INTO settlement.merchant_contract
+            "INSERT INTO merchant_contract
                  (merchant_id, revision, effective_from, fee_bp, cycle, payout_days)
              VALUES (?, ?, ?, ?, ?, ?)",
         )
@@ -59,7 +60,7 @@ impl Merchant {
         .bind(fee_bp)
         .bind(cycle)
         .bind(payout_days)
-        .execute(self.bed.database())
+        .execute(self.bed().database())
         .await
         .unwrap();
     }
@@ -82,7 +83,7 @@ impl Merchant {
         (captured, refunded): (u64, u64),
     ) {
         sqlx::query(
-            "INSERT INTO settlement.settlement_source
+            "INSERT INTO settlement_source
                  (payment_id, seq, event_id, merchant_id, kind, amount, currency, captured_amount,
                   refunded_amount, sold_on, occurred_at)
              VALUES (?, ?, ?, ?, ?, ?, 'KRW', ?, ?, ?, CONCAT(?, ' 03:00:00'))",
@@ -97,7 +98,7 @@ impl Merchant {
         .bind(refunded)
         .bind(day)
         .bind(day)
-        .execute(self.bed.database())
+        .execute(self.bed().database())
         .await
         .unwrap();
     }
@@ -107,7 +108,7 @@ impl Merchant {
         let payments: Vec<Uuid> = (0..count).map(|_| Uuid::now_v7()).collect();
         for payments in payments.chunks(ROWS) {
             let mut query = QueryBuilder::<MySql>::new(
-                "INSERT INTO settlement.settlement_source (payment_id, seq, event_id, \
+                "INSERT INTO settlement_source (payment_id, seq, event_id, \
                      merchant_id, kind, amount, currency, captured_amount, refunded_amount, \
                      sold_on, occurred_at) ",
             );
@@ -120,7 +121,7 @@ impl Merchant {
                     .push_bind(day)
                     .push_bind(format!("{day} 03:00:00"));
             });
-            query.build().execute(self.bed.database()).await.unwrap();
+            query.build().execute(self.bed().database()).await.unwrap();
         }
     }
 
@@ -135,12 +136,12 @@ impl Merchant {
     }
 
     pub(crate) async fn ask(&self, from: &str, to: &str) -> Reply {
-        let ops = self.bed.caller("ops");
+        let ops = self.bed().caller("ops");
         ops.post("/settlements", &self.body(from, to)).await
     }
 }
 
-/// The figures of a settlement.
+/// The figures of a
 pub(crate) fn figures(settlement: &Value) -> [u64; 8] {
     [
         "capturedAmount",
@@ -160,10 +161,10 @@ pub(crate) fn digits(settlement: &Value) -> String {
     id.trim_start_matches("stl_").to_owned()
 }
 
-/// How many events tell of a settlement.
+/// How many events tell of a
 pub(crate) async fn events(bed: &Testbed, settlement: &Value) -> i64 {
     sqlx::query_scalar(
-        "SELECT COUNT(*) FROM settlement.outbox_event
+        "SELECT COUNT(*) FROM outbox_event
           WHERE aggregateid = ? AND type = 'settlement.closed'",
     )
     .bind(settlement["settlementId"].as_str().unwrap())
