@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::error::SettleError;
 
 /// The function that is asked.
-const FUNCTION: &str = "control-totals";
+const ASKED: &str = "control-totals";
 /// How long it may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often is asked whether the events have arrived, and how long is waited in between.
@@ -28,7 +28,7 @@ pub struct ControlTotals(pub Functions);
 
 impl ControlTotals {
     async fn ask(&self, asked: Asked) -> Result<Vec<DayTotal>, SettleError> {
-        let said: Said = self.0.invoke(FUNCTION, &asked, ANSWER_TIMEOUT).await?;
+        let said: Said = self.0.invoke(ASKED, &asked, ANSWER_TIMEOUT).await?;
         Ok(said.data)
     }
 

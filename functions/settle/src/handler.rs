@@ -1,17 +1,16 @@
 use chrono::Utc;
 use guard::{Answer, Call};
 use idempotency::{Claim, Reply};
+use keyed::{Begun, Keyed};
 use outbox::Request;
-use problem::{Code, Problem};
+use problem::Problem;
 use serde::Serialize;
 use settlement::{Batch, SettlementView, batch_table, day_of};
 use sqlx::mysql::MySqlConnectOptions;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::{
-    ControlTotals, SettleRequest, close::Closing, error::SettleError, request::Asked,
-    session::Session,
+    ControlTotals, FUNCTION, SettleRequest, close::Closing, error::SettleError, request::Asked,
 };
 
 /// Most settlements in an answer.
@@ -39,37 +38,25 @@ pub async fn settle(
     call: Call,
 ) -> Result<Answer, Problem> {
     let asked = call.json::<SettleRequest>()?.asked()?;
-    let claim = claim(&call)?;
-    let mut session = Session::open(&database).await.map_err(unavailable)?;
-    if !session.take_key(&claim).await.map_err(unavailable)? {
-        let detail = "A request with this idempotency key is still running.";
-        return Err(Problem::new(Code::IdempotencyKeyInFlight, detail));
-    }
-    if let Some(stored) = session.stored(&claim).await.map_err(unavailable)? {
-        if stored.fingerprint != claim.fingerprint {
-            let detail = "The idempotency key was first used for another request.";
-            return Err(Problem::new(Code::IdempotencyKeyReused, detail));
-        }
-        return Ok(Answer::Replayed(stored.reply));
-    }
-    let batches = close(&mut session, &totals, &call, &claim, &asked).await?;
-    let reply = reply(&batches)?;
-    let stored = session.store(&claim, &reply, Utc::now()).await;
-    stored.map_err(unavailable)?;
-    session.end().await;
-    Ok(Answer::Stored(reply))
+    let mut keyed = match Keyed::begin(&database, FUNCTION, &call).await? {
+        Begun::Now(keyed) => keyed,
+        Begun::Before(answer) => return Ok(answer),
+    };
+    let batches = close(&mut keyed, &totals, &call, &asked).await?;
+    keyed.finish(reply(&batches)?).await
 }
 
 async fn close(
-    session: &mut Session,
+    keyed: &mut Keyed,
     totals: &ControlTotals,
     call: &Call,
-    claim: &Claim,
     asked: &Asked,
 ) -> Result<Vec<Batch>, SettleError> {
-    session.take_turn().await?;
-    let db = session.db();
-    let request = request(call, claim);
+    if !keyed.session.take_turn().await? {
+        return Err(SettleError::Busy);
+    }
+    let request = request(call, &keyed.claim);
+    let db = keyed.session.db();
     let traceparent = call.trace.traceparent();
     let closing = Closing {
         from: asked.from,
@@ -100,19 +87,6 @@ async fn close(
     Ok(batches)
 }
 
-fn claim(call: &Call) -> Result<Claim, Problem> {
-    let (key, fingerprint) = call.idempotency.clone().ok_or_else(|| {
-        let detail = "This route needs an Idempotency-Key.";
-        Problem::new(Code::IdempotencyKeyMissing, detail)
-    })?;
-    Ok(Claim {
-        id: Uuid::new_v4(),
-        merchant_id: call.caller.merchant_id.clone(),
-        key,
-        fingerprint,
-    })
-}
-
 fn request(call: &Call, claim: &Claim) -> Request {
     Request {
         method: call.method.to_string(),
@@ -130,8 +104,4 @@ fn reply(batches: &[Batch]) -> Result<Reply, Problem> {
         status: 200,
         body: body.into(),
     })
-}
-
-fn unavailable(error: sqlx::Error) -> Problem {
-    SettleError::from(error).into()
 }

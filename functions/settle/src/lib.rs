@@ -6,9 +6,11 @@ mod error;
 mod handler;
 mod request;
 mod schedule;
-mod session;
 
 pub use control::ControlTotals;
 pub use handler::*;
 pub use request::SettleRequest;
 pub use schedule::{Report, run_schedule};
+
+/// Names the function where only one of it may be at work.
+const FUNCTION: &str = "settle";

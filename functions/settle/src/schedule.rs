@@ -1,15 +1,15 @@
 use chrono::{TimeDelta, Utc};
 use idempotency::{REPLY_KEPT_DAYS, table as idem_table};
+use keyed::Session;
 use serde::Serialize;
 use settlement::day_of;
 use sqlx::mysql::MySqlConnectOptions;
 use telemetry::TraceContext;
 
 use crate::{
-    ControlTotals,
+    ControlTotals, FUNCTION,
     close::{Closing, merchants},
     error::SettleError,
-    session::Session,
 };
 
 /// How many days a schedule looks back for periods that were not closed.
@@ -48,8 +48,10 @@ pub async fn run_schedule(
         traceparent: &traceparent,
         request: None,
     };
-    let mut session = Session::open(database).await?;
-    session.take_turn().await?;
+    let mut session = Session::open(database, FUNCTION).await?;
+    if !session.take_turn().await? {
+        return Err(SettleError::Busy);
+    }
     let db = session.db();
     let differences = totals.differences(db, closing.to, closing.before()).await?;
     let waiting = merchants(&differences);

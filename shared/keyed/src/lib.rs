@@ -1,0 +1,92 @@
+//! One answer per idempotency key for work that one database session does alone, in as many
+//! transactions as it needs.
+//!
+//! A session holds what it has taken, and loses it when it dies or is cut off; whoever sends the
+//! request again then goes on where it stopped. So the work must be such that doing it again changes
+//! nothing. Payments, whose whole effect is one transaction, have `operation` instead.
+
+mod session;
+
+use chrono::Utc;
+use guard::{Answer, Call};
+use idempotency::{Claim, Reply, table as idem_table};
+use problem::{Code, Problem};
+use sqlx::mysql::MySqlConnectOptions;
+use uuid::Uuid;
+
+pub use session::Session;
+
+/// A request with an idempotency key, before its work.
+pub enum Begun {
+    /// The key is new, or its work was not finished.
+    Now(Keyed),
+    /// The key has its answer already.
+    Before(Answer),
+}
+
+/// The right to do the work of an idempotency key.
+pub struct Keyed {
+    /// Does the work.
+    pub session: Session,
+    /// The key as this request uses it.
+    pub claim: Claim,
+}
+
+impl Keyed {
+    /// Takes the key of a request to the function `name`.
+    ///
+    /// # Errors
+    /// `idempotency-key-missing`, `-in-flight` or `-reused`; `unavailable` without the database.
+    pub async fn begin(
+        database: &MySqlConnectOptions,
+        name: &'static str,
+        call: &Call,
+    ) -> Result<Begun, Problem> {
+        let claim = claim(call)?;
+        let mut session = Session::open(database, name).await.map_err(unavailable)?;
+        if !session.take_key(&claim).await.map_err(unavailable)? {
+            let detail = "A request with this idempotency key is still running.";
+            return Err(Problem::new(Code::IdempotencyKeyInFlight, detail));
+        }
+        let Some(stored) = session.stored(&claim).await.map_err(unavailable)? else {
+            return Ok(Begun::Now(Self { session, claim }));
+        };
+        session.end().await;
+        if stored.fingerprint != claim.fingerprint {
+            let detail = "The idempotency key was first used for another request.";
+            return Err(Problem::new(Code::IdempotencyKeyReused, detail));
+        }
+        Ok(Begun::Before(Answer::Replayed(stored.reply)))
+    }
+
+    /// Keeps the reply under the key, and answers with it.
+    ///
+    /// # Errors
+    /// `unavailable` without the database.
+    pub async fn finish(mut self, reply: Reply) -> Result<Answer, Problem> {
+        let claims = [(&self.claim, Some(&reply))];
+        let kept = idem_table::claim(self.session.db(), &claims, Utc::now()).await;
+        kept.map_err(unavailable)?;
+        self.session.end().await;
+        Ok(Answer::Stored(reply))
+    }
+}
+
+fn claim(call: &Call) -> Result<Claim, Problem> {
+    let (key, fingerprint) = call.idempotency.clone().ok_or_else(|| {
+        let detail = "This route needs an Idempotency-Key.";
+        Problem::new(Code::IdempotencyKeyMissing, detail)
+    })?;
+    Ok(Claim {
+        id: Uuid::new_v4(),
+        merchant_id: call.caller.merchant_id.clone(),
+        key,
+        fingerprint,
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn unavailable(error: sqlx::Error) -> Problem {
+    tracing::error!(error = %error, "the database cannot be used");
+    Problem::unavailable()
+}
