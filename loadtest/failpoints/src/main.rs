@@ -71,9 +71,10 @@ async fn run() -> anyhow::Result<usize> {
         let settled = operation.settle(&site, answer).await;
         settled.with_context(|| format!("{} at {scenario}", operation.function))?;
     }
-    runtime.kill().await?;
     sent_again(&tried)?;
+    site.everything_arrived().await?;
     let report = audit(&Sources::from_env()?, &Options::default()).await?;
+    runtime.kill().await?;
     println!("{report}");
     ensure!(report.holds(), "the books are wrong");
     Ok(tried.len())

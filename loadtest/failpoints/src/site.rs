@@ -99,6 +99,19 @@ impl Site {
         Ok(claims.fetch_one(&mut self.database().await?).await?)
     }
 
+    /// Waits until the settlement service knows every capture and refund.
+    pub(crate) async fn everything_arrived(&self) -> anyhow::Result<()> {
+        let missing = "SELECT COUNT(*) FROM payment.outbox_event e
+                         LEFT JOIN settlement.settlement_source s ON s.event_id = e.event_id
+                        WHERE e.type IN ('payment.captured', 'payment.refunded')
+                          AND s.event_id IS NULL";
+        until("every capture and refund has arrived", async || {
+            let missing = sqlx::query_scalar::<_, i64>(missing);
+            Ok(missing.fetch_one(&mut self.database().await?).await? == 0)
+        })
+        .await
+    }
+
     /// Starts every function, with a failpoint set or with none, and waits until they serve.
     pub(crate) async fn start(&self, scenario: Option<Scenario>) -> anyhow::Result<Runtime> {
         let manifest = self.state.join("failpoints.toml");
