@@ -1,6 +1,5 @@
 //! Kafka, `payment.captured` and `payment.refunded`: notes what settlements are made of.
 
-mod event;
 mod ingest;
 
 use consumer::Batch;

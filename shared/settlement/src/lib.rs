@@ -14,7 +14,6 @@ mod id;
 pub mod item_table;
 mod line;
 pub mod settled;
-mod source;
 pub mod source_table;
 mod view;
 

@@ -2,7 +2,8 @@ use consumer::{CloudEvent, Record, RecordError};
 use money::{Currency, Money, MoneyError};
 use payment::PaymentId;
 use serde::Deserialize;
-use settlement::{Kind, Source};
+
+use crate::{Kind, Source};
 
 /// `data` of the events that are read here.
 #[derive(Deserialize)]
@@ -20,7 +21,7 @@ struct Data {
 
 /// Why a record is no capture and no refund; it will never be one.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SourceError {
+pub enum SourceError {
     /// It holds no event of a payment.
     #[error(transparent)]
     Record(#[from] RecordError),

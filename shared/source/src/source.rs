@@ -1,5 +1,3 @@
-//! Captures and refunds, as other services know of them.
-
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Asia::Seoul;
 use money::Money;
