@@ -1,12 +1,12 @@
 //! Starts the function.
 
-use guard::{Guard, Policy, Role};
+use guard::{Guard, Policy, Role, Takes};
 use invoke::Functions;
 use lambda_http::{Error, Request, run_concurrent, service_fn};
 
 const POLICY: Policy = Policy {
     roles: &[Role::Merchant, Role::Operator],
-    mutating: false,
+    takes: Takes::Nothing,
 };
 
 #[tokio::main(flavor = "current_thread")]

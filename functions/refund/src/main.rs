@@ -1,12 +1,12 @@
 //! Starts the function.
 
-use guard::{Guard, Policy, Role};
+use guard::{Guard, Policy, Role, Takes};
 use lambda_http::{Error, Request, run_concurrent, service_fn};
 use operation::Operations;
 
 const POLICY: Policy = Policy {
     roles: &[Role::Merchant, Role::Operator],
-    mutating: true,
+    takes: Takes::Json,
 };
 
 #[tokio::main(flavor = "current_thread")]

@@ -1,6 +1,6 @@
 //! Starts the function. It is called over HTTP and by a schedule.
 
-use guard::{Guard, Policy, Role};
+use guard::{Guard, Policy, Role, Takes};
 use invoke::Functions;
 use lambda_http::{Adapter, Request, request::LambdaRequest};
 use lambda_runtime::{Error, LambdaEvent, Service, run_concurrent, service_fn};
@@ -11,7 +11,7 @@ use sqlx::mysql::MySqlConnectOptions;
 
 const POLICY: Policy = Policy {
     roles: &[Role::Operator],
-    mutating: true,
+    takes: Takes::Json,
 };
 
 /// What only an event of HTTP has.

@@ -1,11 +1,11 @@
 //! Starts the function.
 
-use guard::{Guard, Policy, Role};
+use guard::{Guard, Policy, Role, Takes};
 use lambda_http::{Error, Request, run_concurrent, service_fn};
 
 const POLICY: Policy = Policy {
     roles: &[Role::Merchant, Role::Operator],
-    mutating: false,
+    takes: Takes::Nothing,
 };
 
 #[tokio::main(flavor = "current_thread")]

@@ -13,7 +13,7 @@ use telemetry::TraceContext;
 
 use crate::json;
 
-/// Most bytes of a request body.
+/// Most bytes of a request body that is no file.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// What a route demands.
@@ -21,9 +21,55 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 pub struct Policy {
     /// Who may call it.
     pub roles: &'static [Role],
-    /// Whether it changes something: then an idempotency key is required, a body is JSON, and there
-    /// is no query, which a key's fingerprint would have to hold.
-    pub mutating: bool,
+    /// What it takes.
+    pub takes: Takes,
+}
+
+/// What a route takes. One that takes something changes something: then an idempotency key is
+/// required, and there is no query, which a key's fingerprint would have to hold.
+#[derive(Clone, Copy, Debug)]
+pub enum Takes {
+    /// A query.
+    Nothing,
+    /// JSON, or no body.
+    Json,
+    /// A file.
+    File {
+        /// What it may be, in lower case.
+        media_types: &'static [&'static str],
+        /// Most bytes of it.
+        bytes_max: usize,
+    },
+}
+
+impl Takes {
+    fn bytes_max(self) -> usize {
+        match self {
+            Self::Nothing | Self::Json => BODY_BYTES_MAX,
+            Self::File { bytes_max, .. } => bytes_max,
+        }
+    }
+
+    /// Whether a body of the media type in these headers is taken.
+    fn media_type(self, headers: &HeaderMap) -> Result<(), Problem> {
+        let (taken, detail) = match self {
+            Self::Nothing => return Ok(()),
+            Self::Json => {
+                let detail = "The body must be application/json, in UTF-8.".to_owned();
+                (is_json(headers), detail)
+            }
+            Self::File { media_types, .. } => {
+                let detail = format!("The body must be {}.", media_types.join(" or "));
+                (
+                    essence(headers).is_some_and(|it| media_types.contains(&it.as_str())),
+                    detail,
+                )
+            }
+        };
+        taken
+            .then_some(())
+            .ok_or_else(|| Problem::new(Code::MediaType, detail))
+    }
 }
 
 /// A request that is from whom it says, whole and unchanged. It has no `Debug`: its body is personal.
@@ -40,7 +86,7 @@ pub struct Call {
     pub headers: HeaderMap,
     /// The body; empty when there is none.
     pub body: Bytes,
-    /// The idempotency key and what it is used for; always there when the policy is mutating.
+    /// The idempotency key and what it is used for; always there when the route takes something.
     pub idempotency: Option<(IdempotencyKey, Fingerprint)>,
     /// The trace it belongs to.
     pub trace: TraceContext,
@@ -85,10 +131,11 @@ impl Call {
     pub(crate) fn verified(
         parts: Parts,
         body: Body,
+        policy: Policy,
         keys: &KeyFile,
         trace: TraceContext,
     ) -> Result<Self, Problem> {
-        let body = bounded(body)?;
+        let body = bounded(body, policy.takes.bytes_max())?;
         let path = path(&parts).to_owned();
         let query = parts
             .uri
@@ -126,11 +173,10 @@ impl Call {
                 "This route is for other roles.",
             ));
         }
-        if policy.mutating {
+        if !matches!(policy.takes, Takes::Nothing) {
             self.no_query()?;
-            if !self.body.is_empty() && !is_json(&self.headers) {
-                let detail = "The body must be application/json, in UTF-8.";
-                return Err(Problem::new(Code::MediaType, detail));
+            if !self.body.is_empty() {
+                policy.takes.media_type(&self.headers)?;
             }
             let fingerprint = Fingerprint::of(self.method.as_str(), &self.path, &self.body);
             self.idempotency = Some((idempotency_key(&self.headers)?, fingerprint));
@@ -146,14 +192,14 @@ pub(crate) fn path(parts: &Parts) -> &str {
         .unwrap_or(parts.uri.path())
 }
 
-fn bounded(body: Body) -> Result<Bytes, Problem> {
+fn bounded(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let bytes = match body {
         Body::Text(text) => text.into(),
         Body::Binary(bytes) => bytes.into(),
         _ => Bytes::new(),
     };
-    if bytes.len() > BODY_BYTES_MAX {
-        let detail = format!("The body has more than {BODY_BYTES_MAX} bytes.");
+    if bytes.len() > bytes_max {
+        let detail = format!("The body has more than {bytes_max} bytes.");
         return Err(Problem::new(Code::BodyTooLarge, detail));
     }
     Ok(bytes)
@@ -182,6 +228,16 @@ fn disbelief(error: &VerifyError) -> Problem {
         VerifyError::DigestMismatch => Code::DigestMismatch,
     };
     Problem::new(code, error.to_string())
+}
+
+/// The media type without its parameters, in lower case.
+fn essence(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let essence = value.to_str().ok()?.split(';').next()?.trim();
+    Some(essence.to_ascii_lowercase())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

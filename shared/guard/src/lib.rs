@@ -16,7 +16,7 @@ mod serve;
 use std::sync::Arc;
 
 pub use answer::Answer;
-pub use call::{BODY_BYTES_MAX, Call, Policy};
+pub use call::{BODY_BYTES_MAX, Call, Policy, Takes};
 pub use config::{Config, ConfigError};
 pub use serve::serve;
 pub use signature::{Key, RateLimit, Role};

@@ -32,7 +32,7 @@ where
     let trace = TraceContext::from_headers(&parts.headers);
     let (method, path) = (parts.method.clone(), call::path(&parts).to_owned());
     let mut merchant_id = None;
-    let result = match Call::verified(parts, body, &guard.0.keys, trace.clone()) {
+    let result = match Call::verified(parts, body, policy, &guard.0.keys, trace.clone()) {
         Ok(call) => {
             merchant_id = Some(call.caller.merchant_id.clone());
             answer(&guard.0, policy, call, handler).await

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use guard::{Answer, Call, Config, Guard, Policy, RateLimit, Role};
+use guard::{Answer, Call, Config, Guard, Policy, RateLimit, Role, Takes};
 use http::{HeaderMap, Method, Response};
 use idempotency::Reply;
 use lambda_http::{Body, Request};
@@ -17,11 +17,11 @@ use tempfile::TempDir;
 
 pub const CHANGE: Policy = Policy {
     roles: &[Role::Merchant],
-    mutating: true,
+    takes: Takes::Json,
 };
 pub const READ: Policy = Policy {
     roles: &[Role::Merchant, Role::Operator],
-    mutating: false,
+    takes: Takes::Nothing,
 };
 
 /// A running `redis-server`, stopped when dropped.
