@@ -12,12 +12,14 @@ use sqlx::{migrate::Migrator, mysql::MySqlPoolOptions};
 
 static PAYMENT: Migrator = sqlx::migrate!("../../migrations/payment");
 static SETTLEMENT: Migrator = sqlx::migrate!("../../migrations/settlement");
+static RECON: Migrator = sqlx::migrate!("../../migrations/recon");
 
 /// The newest migration of each database.
 #[derive(Serialize)]
 struct Migrated {
     payment: i64,
     settlement: i64,
+    recon: i64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -52,6 +54,7 @@ async fn migrate() -> anyhow::Result<Migrated> {
             &SETTLEMENT,
         )
         .await?,
+        recon: bring("recon", "DATABASE_URL_RECON_MIGRATE_FILE", &RECON).await?,
     })
 }
 

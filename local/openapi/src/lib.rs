@@ -47,6 +47,7 @@ const EVERY_CHANGE: &[Code] = &[
     tags(
         (name = "payments", description = "Authorize, capture, void, refund, look"),
         (name = "settlements", description = "Close periods, look"),
+        (name = "reconciliation", description = "Upload an acquirer's file, look at both sides"),
     ),
     paths(
         authorize::authorize,
@@ -60,6 +61,9 @@ const EVERY_CHANGE: &[Code] = &[
         settlement_query::list,
         settlement_query::get,
         settlement_query::items,
+        recon_upload::upload,
+        recon_query::file,
+        recon_query::items,
     ),
     components(schemas(ProblemBody)),
 )]
@@ -191,6 +195,8 @@ fn own_problems(path: &str, changes: bool) -> &'static [Code] {
     match path {
         "/settlements" if changes => &[Code::PeriodNotClosable],
         "/payments" | "/settlements" => &[],
+        "/payments/upload" => &[Code::CsvInvalid],
+        "/recon/files/{fileId}" | "/recon/items" => &[Code::FileNotFound],
         "/settlements/{settlementId}" | "/settlements/{settlementId}/items" => {
             &[Code::SettlementNotFound]
         }

@@ -23,11 +23,16 @@ pub const PAYMENT_TOPICS: [&str; 5] = [
     "payment.expired",
 ];
 /// The other topics: of events, and of what their consumers could not use.
-const OTHER_TOPICS: [&str; 4] = [
+const OTHER_TOPICS: [&str; 9] = [
     "settlement.closed",
     "payment.captured.settlement-ingest.dlq",
     "payment.refunded.settlement-ingest.dlq",
     "settlement.closed.post-settlement.dlq",
+    "recon.file-uploaded",
+    "recon.unmatched",
+    "payment.captured.recon-ingest.dlq",
+    "payment.refunded.recon-ingest.dlq",
+    "recon.file-uploaded.recon-match.dlq",
 ];
 /// Partitions of each topic, fixed because a key must stay in its partition. Enough for six
 /// consumers of one topic, few enough for a small machine.

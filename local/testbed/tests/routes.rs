@@ -36,7 +36,8 @@ fn routes_of_manifest() -> BTreeSet<Route> {
         .iter()
         .flat_map(|(name, function)| {
             routes(function).into_iter().map(move |route| {
-                let (method, path) = route.as_str().unwrap().split_once(' ').unwrap();
+                let text = route.get("route").unwrap_or(&route);
+                let (method, path) = text.as_str().unwrap().split_once(' ').unwrap();
                 (method.to_owned(), path.to_owned(), name.clone())
             })
         })

@@ -57,6 +57,7 @@ codes! {
     RoleForbidden "role-forbidden" 403 "The key's role may not do this" None;
     PaymentNotFound "payment-not-found" 404 "There is no such payment" None;
     SettlementNotFound "settlement-not-found" 404 "There is no such settlement" None;
+    FileNotFound "file-not-found" 404 "There is no such file" None;
     RouteNotFound "route-not-found" 404 "There is no such route" None;
     IdempotencyKeyInFlight "idempotency-key-in-flight" 409 "The first request with this key is still running" Some(1);
     IdempotencyKeyReused "idempotency-key-reused" 409 "The key was used for another request" None;
@@ -70,6 +71,7 @@ codes! {
     AmountAboveAuthorized "amount-above-authorized" 422 "The amount is above the authorized amount" None;
     AmountAboveCaptured "amount-above-captured" 422 "The amount is above what is left to refund" None;
     CurrencyMismatch "currency-mismatch" 422 "The currency is not the payment's" None;
+    CsvInvalid "csv-invalid" 422 "The file cannot be read" None;
     RateLimited "rate-limited" 429 "The merchant sends too many requests" Some(1);
     Overloaded "overloaded" 503 "The service has no capacity left" Some(1);
     Unavailable "unavailable" 503 "The service cannot answer now" Some(1);

@@ -1,0 +1,17 @@
+//! Kafka, `payment.captured` and `payment.refunded`: notes our side of reconciliation.
+
+mod ingest;
+
+use consumer::Batch;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let pool = db::pool(db::url_from_file("DATABASE_URL_RECON_FILE")?);
+    let handler = service_fn(move |event: LambdaEvent<Batch>| {
+        let pool = pool.clone();
+        async move { Ok::<_, Error>(ingest::run(&pool, event.payload).await?) }
+    });
+    lambda_runtime::run_concurrent(handler).await
+}

@@ -1,0 +1,124 @@
+use problem::{Code, Problem};
+use recon::{FileId, ItemId, MatchResult, Standing};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+/// Entries on a page when the query names no limit.
+const LIMIT_DEFAULT: u32 = 20;
+/// Most entries on a page.
+const LIMIT_MAX: u32 = 100;
+
+/// Query of `GET /recon/items`.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ItemsRequest {
+    /// Only of this file.
+    file_id: Option<String>,
+    /// Only with this result.
+    #[param(value_type = Option<MatchResult>)]
+    result: Option<String>,
+    /// Only what is to be looked at (`OPEN`), or only what is not (`CLOSED`).
+    #[param(value_type = Option<Standing>)]
+    status: Option<String>,
+    /// Most items to show, 1–100; 20 when left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<String>,
+    /// The last item of the page before.
+    after: Option<String>,
+}
+
+impl ItemsRequest {
+    /// Reads a raw query.
+    ///
+    /// # Errors
+    /// `invalid-request` for an unknown or repeated parameter.
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, Problem> {
+        serde_html_form::from_str(query.unwrap_or_default())
+            .map_err(|error| Problem::new(Code::InvalidRequest, format!("the query: {error}")))
+    }
+
+    /// The file, if one is named.
+    ///
+    /// # Errors
+    /// `file-not-found` for what is no id.
+    pub(crate) fn file_id(&self) -> Result<Option<FileId>, Problem> {
+        let id = self.file_id.as_deref().map(str::parse).transpose();
+        id.map_err(|_| Problem::new(Code::FileNotFound, "The query names no file."))
+    }
+
+    /// The result, if one is named.
+    ///
+    /// # Errors
+    /// `invalid-request`.
+    pub(crate) fn result(&self) -> Result<Option<MatchResult>, Problem> {
+        let result = self.result.as_deref().map(str::parse).transpose();
+        result.map_err(|_| wrong("result", "one of the results"))
+    }
+
+    /// What is to be shown, if it is said.
+    ///
+    /// # Errors
+    /// `invalid-request`.
+    pub(crate) fn standing(&self) -> Result<Option<Standing>, Problem> {
+        match self.status.as_deref() {
+            None => Ok(None),
+            Some("OPEN") => Ok(Some(Standing::Open)),
+            Some("CLOSED") => Ok(Some(Standing::Closed)),
+            Some(_) => Err(wrong("status", "OPEN or CLOSED")),
+        }
+    }
+
+    /// Where the page begins.
+    ///
+    /// # Errors
+    /// `invalid-request`.
+    pub(crate) fn after(&self) -> Result<Option<ItemId>, Problem> {
+        let after = self.after.as_deref().map(str::parse).transpose();
+        after.map_err(|_| wrong("after", "an item id"))
+    }
+
+    /// How many to show.
+    ///
+    /// # Errors
+    /// `invalid-request` outside 1–100.
+    pub(crate) fn limit(&self) -> Result<u32, Problem> {
+        match self.limit.as_deref().map_or(Ok(LIMIT_DEFAULT), str::parse) {
+            Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
+            _ => Err(wrong("limit", "from 1 to 100")),
+        }
+    }
+}
+
+fn wrong(parameter: &str, rule: &str) -> Problem {
+    let detail = format!("the parameter {parameter:?} must be {rule}");
+    Problem::new(Code::InvalidRequest, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_parameters_are_refused() {
+        for query in [
+            "limit=0",
+            "limit=101",
+            "result=matched",
+            "status=DONE",
+            "after=1",
+            "fileId=fil_1",
+            "colour=red",
+            "limit=1&limit=2",
+        ] {
+            let refused = ItemsRequest::parse(Some(query)).and_then(|asked| {
+                asked.limit()?;
+                asked.result()?;
+                asked.standing()?;
+                asked.after()?;
+                asked.file_id()
+            });
+            assert!(refused.is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Starts the function.
+
+use guard::{Guard, Policy, Role, Takes};
+use lambda_http::{Error, Request, run_concurrent, service_fn};
+use recon_upload::{BODY_BYTES_MAX, MEDIA_TYPES};
+
+const POLICY: Policy = Policy {
+    roles: &[Role::Operator],
+    takes: Takes::File {
+        media_types: &MEDIA_TYPES,
+        bytes_max: BODY_BYTES_MAX,
+    },
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let guard = Guard::from_env().await?;
+    let database = db::url_from_file("DATABASE_URL_RECON_FILE")?;
+    run_concurrent(service_fn(move |request: Request| {
+        let (guard, database) = (guard.clone(), database.clone());
+        async move {
+            guard::serve(&guard, POLICY, request, |call| {
+                recon_upload::upload(database, call)
+            })
+            .await
+        }
+    }))
+    .await
+}
