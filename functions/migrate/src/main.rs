@@ -13,6 +13,7 @@ use sqlx::{migrate::Migrator, mysql::MySqlPoolOptions};
 static PAYMENT: Migrator = sqlx::migrate!("../../migrations/payment");
 static SETTLEMENT: Migrator = sqlx::migrate!("../../migrations/settlement");
 static RECON: Migrator = sqlx::migrate!("../../migrations/recon");
+static DLQ: Migrator = sqlx::migrate!("../../migrations/dlq");
 
 /// The newest migration of each database.
 #[derive(Serialize)]
@@ -20,6 +21,7 @@ struct Migrated {
     payment: i64,
     settlement: i64,
     recon: i64,
+    dlq: i64,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -55,6 +57,7 @@ async fn migrate() -> anyhow::Result<Migrated> {
         )
         .await?,
         recon: bring("recon", "DATABASE_URL_RECON_MIGRATE_FILE", &RECON).await?,
+        dlq: bring("dlq", "DATABASE_URL_DLQ_MIGRATE_FILE", &DLQ).await?,
     })
 }
 

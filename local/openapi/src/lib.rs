@@ -48,6 +48,7 @@ const EVERY_CHANGE: &[Code] = &[
         (name = "payments", description = "Authorize, capture, void, refund, look"),
         (name = "settlements", description = "Close periods, look"),
         (name = "reconciliation", description = "Upload an acquirer's file, look at both sides"),
+        (name = "dead letters", description = "Look, replay, give up"),
     ),
     paths(
         authorize::authorize,
@@ -64,6 +65,9 @@ const EVERY_CHANGE: &[Code] = &[
         recon_upload::upload,
         recon_query::file,
         recon_query::items,
+        dlq_replay::list,
+        dlq_replay::replay,
+        dlq_replay::purge,
     ),
     components(schemas(ProblemBody)),
 )]
@@ -200,6 +204,7 @@ fn own_problems(path: &str, changes: bool) -> &'static [Code] {
         "/settlements/{settlementId}" | "/settlements/{settlementId}/items" => {
             &[Code::SettlementNotFound]
         }
+        "/dlq/{topic}" | "/dlq/{topic}/replay" | "/dlq/{topic}/purge" => &[Code::TopicNotFound],
         "/payments/authorize" => &[Code::DuplicateOrder],
         "/payments/capture/{paymentId}" => &[
             Code::PaymentNotFound,

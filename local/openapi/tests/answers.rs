@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use testbed::{Caller, Reply, Testbed, fresh, seoul_day};
+use testbed::{Caller, Reply, Testbed, fresh, make_topic, send, seoul_day};
 
 /// A real answer, with the route it came from.
 struct Answer {
@@ -26,6 +26,9 @@ const GET: &str = "/payments/{paymentId}";
 const SETTLEMENTS: &str = "/settlements";
 const SETTLEMENT: &str = "/settlements/{settlementId}";
 const ITEMS: &str = "/settlements/{settlementId}/items";
+const LETTERS: &str = "/dlq/{topic}";
+const REPLAY: &str = "/dlq/{topic}/replay";
+const PURGE: &str = "/dlq/{topic}/purge";
 const HEALTH: &str = "/healthz";
 const OPENAPI: &str = "/openapi.json";
 const TIMELINE: &str = "/payments/{paymentId}/timeline";
@@ -141,6 +144,42 @@ async fn settlements(bed: &Testbed) -> Vec<Answer> {
     ]
 }
 
+/// Dead letters of a topic that has two, one of which was given up.
+async fn dead_letters(bed: &Testbed) -> Vec<Answer> {
+    let ops = bed.caller("ops");
+    let topic = format!("{}.settlement-ingest.dlq", fresh("made-up"));
+    make_topic(&topic).await;
+    let at = |path: &str| path.replace("{topic}", &topic);
+    for value in [&b"{"[..], b"\xff"] {
+        let headers = [
+            ("ce_id", "made-up"),
+            ("kafka_dlt-original-topic", "made-up"),
+            ("kafka_dlt-original-partition", "0"),
+            ("kafka_dlt-original-offset", "0"),
+            ("kafka_dlt-original-timestamp", "0"),
+            ("kafka_dlt-consumer-group", "settlement-ingest"),
+        ];
+        send(&topic, Some("k"), value, &headers).await;
+    }
+    let purge = json!({ "ids": ["0-0"], "reason": "no event" });
+    let unknown = json!({ "ids": ["7-7"], "reason": "no event" });
+    let nowhere = |path: &str| path.replace("{topic}", "nowhere");
+    vec![
+        post(PURGE, ops.post(&at(PURGE), &purge).await),
+        post(PURGE, ops.post(&at(PURGE), &unknown).await),
+        post(PURGE, ops.post(&nowhere(PURGE), &purge).await),
+        post(REPLAY, ops.post(&at(REPLAY), &json!({})).await),
+        post(REPLAY, ops.post(&nowhere(REPLAY), &json!({})).await),
+        get(LETTERS, ops.get(&at(LETTERS)).await),
+        get(
+            LETTERS,
+            ops.get(&format!("{}?status=PURGED", at(LETTERS))).await,
+        ),
+        get(LETTERS, ops.get(&nowhere(LETTERS)).await),
+        get(LETTERS, bed.caller("demo").get(&at(LETTERS)).await),
+    ]
+}
+
 /// Answers of every route, accepted and refused.
 async fn answers(bed: &Testbed) -> Vec<Answer> {
     let mut answers = authorizations(bed).await;
@@ -150,6 +189,7 @@ async fn answers(bed: &Testbed) -> Vec<Answer> {
     answers.extend(commands(&bed.caller("demo"), payment_id, &voidable).await);
     answers.extend(queries(bed, payment_id).await);
     answers.extend(settlements(bed).await);
+    answers.extend(dead_letters(bed).await);
     answers
 }
 

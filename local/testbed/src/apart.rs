@@ -3,6 +3,7 @@ use std::{fs, path::Path};
 use sqlx::MySqlPool;
 use tempfile::TempDir;
 use tokio::process::Command;
+use toml::Table;
 
 use crate::{Runtime, Testbed, Urls, fresh, variable};
 
@@ -20,6 +21,15 @@ impl Apart {
     /// Starts functions of the manifest on an empty database of `service`. Nothing but a request
     /// reaches them: no topic and no schedule. What they invoke are the stack's functions.
     pub async fn start(service: &str, functions: &[&str]) -> Self {
+        Self::start_changed(service, functions, |_| {}).await
+    }
+
+    /// The same, once `change` had its way with their tables, too.
+    pub async fn start_changed(
+        service: &str,
+        functions: &[&str],
+        change: impl FnOnce(&mut Table),
+    ) -> Self {
         let database = fresh(service).replace('-', "_");
         let create = format!("CREATE DATABASE {database}");
         let bed = Testbed::new().await;
@@ -41,6 +51,7 @@ impl Apart {
                 function.remove("schedule");
                 function["secrets"][format!("{own}_FILE")] = url.display().to_string().into();
             }
+            change(all);
         });
         let database = MySqlPool::connect_lazy(&admin).expect("a MySQL URL");
         let urls = Urls {

@@ -16,6 +16,7 @@ mod footprint;
 mod instance;
 mod runtime;
 mod stack;
+mod topic;
 
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ pub use runtime::Runtime;
 use serde_json::{Value, json};
 use sqlx::MySqlPool;
 pub use stack::{Paused, stack};
+pub use topic::{make_topic, send};
 
 /// How long anything is waited for before a test fails.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -87,6 +89,12 @@ impl Testbed {
     #[must_use]
     pub fn database(&self) -> &MySqlPool {
         &self.database
+    }
+
+    /// Where functions are invoked.
+    #[must_use]
+    pub fn invoke_url(&self) -> &str {
+        &self.urls.invoke
     }
 
     /// A payment of `amount` won in `REQUESTED`, by `demo`.

@@ -30,7 +30,7 @@ pub enum InvokeError {
     #[error("{function}: {cause}")]
     Failed {
         /// The function.
-        function: &'static str,
+        function: String,
         /// Every cause of it.
         cause: String,
     },
@@ -38,7 +38,7 @@ pub enum InvokeError {
     #[error("{function} failed: {told}")]
     Function {
         /// The function.
-        function: &'static str,
+        function: String,
         /// What it told.
         told: String,
     },
@@ -62,12 +62,12 @@ impl Functions {
     /// [`InvokeError`].
     pub async fn invoke<A: DeserializeOwned>(
         &self,
-        function: &'static str,
+        function: &str,
         event: &impl Serialize,
         timeout: Duration,
     ) -> Result<A, InvokeError> {
         let failed = |error: reqwest::Error| InvokeError::Failed {
-            function,
+            function: function.to_owned(),
             cause: causes(&error),
         };
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
@@ -76,6 +76,7 @@ impl Functions {
         let response = response.error_for_status().map_err(failed)?;
         if response.headers().contains_key(FUNCTION_ERROR) {
             let told = response.text().await.map_err(failed)?;
+            let function = function.to_owned();
             return Err(InvokeError::Function { function, told });
         }
         response.json().await.map_err(failed)

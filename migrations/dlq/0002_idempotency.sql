@@ -1,0 +1,16 @@
+-- One row per idempotency key of a caller, written once its request is done. `status` and `body` are
+-- the reply, repeated byte for byte.
+CREATE TABLE idem_response_cache (
+  merchant_id VARCHAR(64)       CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  idem_key    VARCHAR(255)      NOT NULL,
+  claim_id    BINARY(16)        NOT NULL,              -- which request claimed the key
+  fingerprint BINARY(32)        NOT NULL,              -- SHA-256 over method, path and body
+  status      SMALLINT UNSIGNED NOT NULL,
+  body        MEDIUMBLOB        NOT NULL,
+  created_at  DATETIME(3)       NOT NULL,
+  replays     INT UNSIGNED      NOT NULL DEFAULT 0,    -- times the reply was repeated
+  PRIMARY KEY (merchant_id, idem_key),
+  KEY ix_idem_response_cache_created (created_at)      -- replies are purged after 15 days
+) ENGINE=InnoDB DEFAULT CHARSET=ascii COLLATE=ascii_bin;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON idem_response_cache TO dlq_fn;
