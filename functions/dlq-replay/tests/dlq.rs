@@ -1,21 +1,26 @@
 //! Dead letters are seen, replayed in order with one effect each, or given up for a reason.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scene;
 
 use futures_util::future::join_all;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use scene::{Scene, captured, ids, payment_id, refunded};
 use serde_json::{Value, json};
-use testbed::{Testbed, fresh};
+use testbed::{Testbed, fresh, until};
 
+/// Letters of a replay that takes a while; at most as many as a page.
+const MANY: usize = 100;
 /// Requests that race.
 const RACERS: usize = 4;
 
-#[tokio::test]
-async fn letters_of_a_key_are_replayed_in_order_once_their_cause_is_gone() {
-    let scene = Scene::new().await;
-    let payment = payment_id();
+/// A refund without what it follows, and the one after it, as letters.
+async fn given_up(scene: &Scene, payment: &str) -> Vec<Value> {
     for (count, seq) in [(1, 3), (2, 4)] {
-        scene.tell(&payment, &refunded(&payment, seq)).await;
+        scene.tell(payment, &refunded(payment, seq)).await;
         scene.pending(count).await;
     }
     let letters = scene.pending(2).await;
@@ -30,7 +35,14 @@ async fn letters_of_a_key_are_replayed_in_order_once_their_cause_is_gone() {
         assert_eq!(letter["headers"], headers);
         assert_eq!(letter.get("decision"), None);
     }
+    letters
+}
 
+#[tokio::test]
+async fn letters_of_a_key_are_replayed_in_order_once_their_cause_is_gone() {
+    let scene = Scene::new().await;
+    let payment = payment_id();
+    let letters = given_up(&scene, &payment).await;
     let stuck = scene.done("replay", &json!({})).await;
     let detail = "the function named it in batchItemFailures";
     let failed = json!([{ "letterId": letters[0]["letterId"], "detail": detail }]);
@@ -57,6 +69,47 @@ async fn letters_of_a_key_are_replayed_in_order_once_their_cause_is_gone() {
     let nothing = json!({ "replayed": 0, "failed": [], "remaining": 0 });
     assert_eq!(scene.done("replay", &json!({})).await, nothing);
     assert_eq!(scene.noted(&payment).await, [2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn replay_that_was_killed_goes_on_where_it_stopped() {
+    let scene = Scene::new().await;
+    let payments: Vec<String> = (0..MANY).map(|_| payment_id()).collect();
+    for payment in &payments {
+        scene.tell(payment, &refunded(payment, 3)).await;
+    }
+    scene.pending(MANY).await;
+    for payment in &payments {
+        scene.give(&captured(payment)).await;
+    }
+    let (path, key) = (format!("{}/replay", scene.path), fresh("key"));
+    let ops = scene.desk.bed.caller("ops");
+    let everything = json!({});
+    let asking = ops.post_until_settled(&path, &everything, &key);
+    let (done, ()) = tokio::join!(asking, kill_half_way(&scene));
+    assert_eq!(done.status, 200, "{:?}", done.body);
+    assert_eq!(done.json()["remaining"], 0);
+    assert_eq!(done.json()["failed"], json!([]));
+    for payment in &payments {
+        assert_eq!(scene.noted(payment).await, [2, 3]);
+    }
+    let first = &payments[0];
+    scene.tell(first, &refunded(first, 4)).await;
+    scene.notes(first, &[2, 3, 4]).await;
+}
+
+/// Kills the function when it has decided about some letters, and not about all.
+async fn kill_half_way(scene: &Scene) {
+    let mut decided = 0;
+    until("some decisions", async || {
+        decided = scene.decided().await;
+        decided > 0
+    })
+    .await;
+    let pid = Pid::from_raw(scene.desk.bed.instance_pid("dlq-replay").await);
+    kill(pid, Signal::SIGKILL).unwrap();
+    decided = scene.decided().await;
+    assert!(decided < MANY, "{decided} were decided about");
 }
 
 #[tokio::test]
@@ -158,10 +211,8 @@ async fn key_goes_on_though_the_request_that_decided_ended_before_it_said_so() {
 #[tokio::test]
 async fn what_cannot_be_asked_is_refused_and_changes_nothing() {
     let scene = Scene::new().await;
-    for value in [&b"\xff\x00"[..], b"text", b""] {
-        scene.tell_bytes(value).await;
-    }
-    let letters = scene.pending(3).await;
+    scene.tell_bytes(b"{").await;
+    let letters = scene.pending(1).await;
     let purge = |ids: &[&str], reason: &str| json!({ "ids": ids, "reason": reason });
     let known = ids(&letters)[0];
     for (command, body) in [
@@ -181,17 +232,27 @@ async fn what_cannot_be_asked_is_refused_and_changes_nothing() {
     for query in ["limit=0", "status=DONE", "after=x", "page=2"] {
         assert_eq!(scene.get(query).await.code(), "invalid-request", "{query}");
     }
-    assert_eq!(scene.pending(3).await, letters);
+    assert_eq!(scene.pending(1).await, letters);
     let demo = scene.desk.bed.caller("demo");
     assert_eq!(demo.get(&scene.path).await.code(), "role-forbidden");
     let path = format!("{}/replay", scene.path);
     assert_eq!(demo.post(&path, &json!({})).await.code(), "role-forbidden");
+}
 
+#[tokio::test]
+async fn letters_are_shown_page_by_page_and_as_base64_where_they_are_no_text() {
+    let scene = Scene::new().await;
+    for value in [&b"\xff\x00"[..], b"text", b""] {
+        scene.tell_bytes(value).await;
+    }
+    let letters = scene.pending(3).await;
     assert_eq!(letters[0]["value"], "/wA=");
     assert_eq!(letters[0]["valueBase64"], true);
     assert_eq!(letters[1]["value"], "text");
-    let unknown = [&letters[1]["key"], &letters[1]["decision"]];
-    assert_eq!(unknown, [&Value::Null; 2]);
+    assert_eq!(
+        (&letters[1]["key"], &letters[1]["parked"]),
+        (&Value::Null, &json!(false))
+    );
     let first = scene.get("limit=2").await.json();
     assert_eq!(first["hasMore"], true);
     assert_eq!(ids(first["data"].as_array().unwrap()), ids(&letters[..2]));

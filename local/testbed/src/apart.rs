@@ -30,13 +30,8 @@ impl Apart {
         functions: &[&str],
         change: impl FnOnce(&mut Table),
     ) -> Self {
-        let database = fresh(service).replace('-', "_");
-        let create = format!("CREATE DATABASE {database}");
         let bed = Testbed::new().await;
-        sqlx::raw_sql(sqlx::AssertSqlSafe(create))
-            .execute(bed.database())
-            .await
-            .expect("a database is made");
+        let database = make_database(&bed, service).await;
         let secrets = TempDir::new().expect("a directory");
         let admin = url_of(&variable("DATABASE_URL_ADMIN"), &database);
         migrate(service, &admin, secrets.path()).await;
@@ -69,6 +64,17 @@ impl Apart {
             _secrets: secrets,
         }
     }
+}
+
+/// Makes an empty database for `service`; its name.
+async fn make_database(bed: &Testbed, service: &str) -> String {
+    let database = fresh(service).replace('-', "_");
+    let create = format!("CREATE DATABASE {database}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(create))
+        .execute(bed.database())
+        .await
+        .expect("a database is made");
+    database
 }
 
 /// The same URL with another database.

@@ -112,6 +112,13 @@ impl Scene {
         pending
     }
 
+    /// How many letters were decided about.
+    pub(crate) async fn decided(&self) -> usize {
+        let count = sqlx::query_scalar("SELECT COUNT(*) FROM dlq_decision");
+        let count: i64 = count.fetch_one(self.desk.bed.database()).await.unwrap();
+        usize::try_from(count).unwrap()
+    }
+
     /// The `seq` of what the consumer has noted of a payment.
     pub(crate) async fn noted(&self, payment_id: &str) -> Vec<u32> {
         let query = "SELECT seq FROM settlement_source WHERE payment_id = UNHEX(?) ORDER BY seq";
