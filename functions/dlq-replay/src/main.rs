@@ -1,7 +1,7 @@
 //! Starts the function.
 
 use dlq_replay::{Broker, Desk};
-use guard::{Guard, Policy, Role};
+use guard::{Guard, Policy, Role, Takes};
 use http::Method;
 use invoke::Functions;
 use lambda_http::{Error, Request, run_concurrent, service_fn};
@@ -20,9 +20,14 @@ async fn main() -> Result<(), Error> {
     run_concurrent(service_fn(move |request: Request| {
         let (guard, desk) = (guard.clone(), desk.clone());
         async move {
+            let takes = if request.method() == Method::POST {
+                Takes::Json
+            } else {
+                Takes::Nothing
+            };
             let policy = Policy {
                 roles: &[Role::Operator],
-                mutating: request.method() == Method::POST,
+                takes,
             };
             guard::serve(&guard, policy, request, |call| {
                 dlq_replay::answer(desk, call)

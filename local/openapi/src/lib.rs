@@ -169,7 +169,7 @@ fn add_retry_after(operation: &mut Operation) {
 /// Successes and refusals by the payment's state are stored; both may be repeated.
 fn add_idempotent_replayed(operation: &mut Operation) {
     for (status, response) in responses(operation) {
-        if ["200", "404", "409", "422"].contains(&status) {
+        if ["200", "202", "404", "409", "422"].contains(&status) {
             let header = HeaderBuilder::new()
                 .description(Some(
                     "`true` when this is the stored answer of an earlier request",
