@@ -1,6 +1,6 @@
 //! Keys and who they belong to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use hmac::{Hmac, KeyInit};
 use serde::Deserialize;
 use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use crate::endpoint::{Endpoint, Webhook};
 
 /// Fewest bytes in a secret.
 const SECRET_BYTES_MIN: usize = 32;
@@ -69,7 +71,10 @@ impl fmt::Debug for Key {
 
 /// Every key in force. A merchant has one, and two while it changes from one to the next.
 #[derive(Debug, Default)]
-pub struct KeyRing(HashMap<String, Arc<Key>>);
+pub struct KeyRing {
+    keys: HashMap<String, Arc<Key>>,
+    endpoints: HashMap<String, Endpoint>,
+}
 
 /// Why keys are refused; says nothing of secrets.
 #[derive(Debug, thiserror::Error)]
@@ -91,62 +96,100 @@ pub enum KeyRingError {
     /// Not base64, or too short.
     #[error("the secret of key {0:?} must be base64 of at least {SECRET_BYTES_MIN} bytes")]
     Secret(String),
+    /// No URL, or no secret as Standard Webhooks has them.
+    #[error(
+        "the webhook of key {0:?} must have an http or https URL without a user, and as its secret \
+         whsec_ and base64 of 24 to 64 bytes"
+    )]
+    Webhook(String),
+    /// Two keys of a merchant name different URLs.
+    #[error("the webhook of key {0:?} must have the URL that its merchant's other key has")]
+    OtherWebhook(String),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Entry {
+struct KeyEntry {
     key_id: String,
     merchant_id: String,
     role: Role,
     secret: Zeroizing<String>,
     rate_limit: Option<RateLimit>,
+    webhook: Option<Webhook>,
 }
 
 impl KeyRing {
-    /// Reads `[{"keyId","merchantId","role","secret","rateLimit"?}]`; `secret` is base64.
+    /// Reads `[{"keyId","merchantId","role","secret","rateLimit"?,"webhook"?:{"url","secret"}}]`.
+    /// `secret` is base64, that of a webhook after `whsec_`. What two keys of a merchant have as their
+    /// webhooks differs in its secret alone; both sign.
     ///
     /// # Errors
     /// [`KeyRingError`] for the first key that is wrong.
     pub fn from_json(json: &[u8]) -> Result<Self, KeyRingError> {
-        let entries: Vec<Entry> =
+        let entries: Vec<KeyEntry> =
             serde_json::from_slice(json).map_err(|error| KeyRingError::Json {
                 line: error.line(),
                 column: error.column(),
             })?;
-        let mut keys = HashMap::with_capacity(entries.len());
-        for entry in entries {
-            let key = Key::try_from(entry)?;
-            if let Some(twin) = keys.insert(key.key_id.clone(), Arc::new(key)) {
+        let mut ring = Self::default();
+        for mut entry in entries {
+            let webhook = entry.webhook.take();
+            let key = Arc::new(Key::try_from(entry)?);
+            if let Some(webhook) = webhook {
+                ring.add_webhook(&key, &webhook)?;
+            }
+            if let Some(twin) = ring.keys.insert(key.key_id.clone(), key) {
                 return Err(KeyRingError::Duplicate(twin.key_id.clone()));
             }
         }
-        Ok(Self(keys))
+        Ok(ring)
+    }
+
+    fn add_webhook(&mut self, key: &Key, webhook: &Webhook) -> Result<(), KeyRingError> {
+        let wrong = || KeyRingError::Webhook(key.key_id.clone());
+        let endpoint = Endpoint::of(webhook).ok_or_else(wrong)?;
+        match self.endpoints.entry(key.merchant_id.clone()) {
+            Entry::Vacant(place) => {
+                place.insert(endpoint);
+                Ok(())
+            }
+            Entry::Occupied(mut other) if other.get().url == endpoint.url => {
+                other.get_mut().secrets.extend(endpoint.secrets);
+                Ok(())
+            }
+            Entry::Occupied(_) => Err(KeyRingError::OtherWebhook(key.key_id.clone())),
+        }
     }
 
     /// The key with this id.
     #[must_use]
     pub fn get(&self, key_id: &str) -> Option<&Arc<Key>> {
-        self.0.get(key_id)
+        self.keys.get(key_id)
+    }
+
+    /// Where a merchant has its webhooks sent.
+    #[must_use]
+    pub fn endpoint(&self, merchant_id: &str) -> Option<&Endpoint> {
+        self.endpoints.get(merchant_id)
     }
 
     /// How many keys are in force.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     /// Whether nobody can sign.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 }
 
-impl TryFrom<Entry> for Key {
+impl TryFrom<KeyEntry> for Key {
     type Error = KeyRingError;
 
-    fn try_from(entry: Entry) -> Result<Self, KeyRingError> {
+    fn try_from(entry: KeyEntry) -> Result<Self, KeyRingError> {
         if !is_id(&entry.key_id) || !is_id(&entry.merchant_id) {
             return Err(KeyRingError::Id(entry.key_id));
         }
@@ -159,7 +202,7 @@ impl TryFrom<Entry> for Key {
         let Some(mac) = mac else {
             return Err(KeyRingError::Secret(entry.key_id));
         };
-        let Entry {
+        let KeyEntry {
             key_id,
             merchant_id,
             role,
@@ -256,6 +299,71 @@ pub(crate) mod tests {
                 !error.contains("SECRET") && !error.contains("AQEB"),
                 "{error}"
             );
+        }
+    }
+
+    /// The key `demo` with this webhook, and `next` of the same merchant with another.
+    fn with_webhooks(first: &str, second: &str) -> Result<KeyRing, KeyRingError> {
+        let keys = json(&[("demo", "merchant", 1), ("next", "merchant", 2)]);
+        let keys = String::from_utf8(keys).unwrap().replace("m-next", "m-demo");
+        let mut webhooks = [first, second].into_iter();
+        let keys: String = keys
+            .split_inclusive('}')
+            .map(|part| match (part.strip_suffix('}'), webhooks.next()) {
+                (Some(key), Some(webhook)) => format!(r#"{key},"webhook":{webhook}}}"#),
+                _ => part.to_owned(),
+            })
+            .collect();
+        KeyRing::from_json(keys.as_bytes())
+    }
+
+    fn webhook(url: &str, secret_bytes: usize) -> String {
+        let secret = BASE64_STANDARD.encode(vec![1; secret_bytes]);
+        format!(r#"{{"url":"{url}","secret":"whsec_{secret}"}}"#)
+    }
+
+    #[test]
+    fn webhooks_of_a_merchant_have_one_url_and_the_secrets_of_all_its_keys() {
+        let url = "https://shop.example/hooks?t=TOKEN";
+        let ring = with_webhooks(&webhook(url, 24), &webhook(url, 64)).unwrap();
+        let endpoint = ring.endpoint("m-demo").unwrap();
+        assert_eq!((endpoint.url.as_str(), endpoint.secrets.len()), (url, 2));
+        assert!(ring.endpoint("m-ops").is_none());
+        let debug = format!("{ring:?}");
+        assert!(debug.contains("shop.example"), "{debug}");
+        assert!(
+            !debug.contains("TOKEN") && !debug.contains("AQEB"),
+            "{debug}"
+        );
+
+        let other = with_webhooks(&webhook(url, 24), &webhook("https://shop.example/", 24));
+        assert!(matches!(other, Err(KeyRingError::OtherWebhook(id)) if id == "next"));
+    }
+
+    #[test]
+    fn wrong_webhooks_are_refused_without_telling_the_secret() {
+        let good = webhook("https://shop.example/", 24);
+        for wrong in [
+            webhook("https://shop.example/", 23),
+            webhook("https://shop.example/", 65),
+            webhook("ftp://shop.example/", 24),
+            webhook("https://user@shop.example/", 24),
+            webhook("https://:pass@shop.example/", 24),
+            webhook("shop.example", 24),
+            webhook("", 24),
+            good.replace("whsec_", ""),
+            good.replace("whsec_", "whsec_%"),
+        ] {
+            let error = with_webhooks(&good, &wrong).unwrap_err();
+            assert!(
+                matches!(&error, KeyRingError::Webhook(id) if id == "next"),
+                "{wrong}"
+            );
+            assert!(!error.to_string().contains("AQEB"));
+        }
+        for wrong in ["{}", "1", r#"{"url":"https://shop.example/"}"#] {
+            let error = with_webhooks(&good, wrong).unwrap_err();
+            assert!(matches!(error, KeyRingError::Json { .. }), "{wrong}");
         }
     }
 

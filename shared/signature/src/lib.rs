@@ -2,10 +2,12 @@
 //! changed it on the way.
 //!
 //! Source: RFC 9421 (signatures, `hmac-sha256` only) and RFC 9530 (`Content-Digest`, `sha-256`
-//! only). Times are seconds since the Unix epoch and are passed in.
+//! only). Times are seconds since the Unix epoch and are passed in. The key file also says where a
+//! merchant has its webhooks sent.
 
 mod base;
 mod digest;
+mod endpoint;
 mod key;
 mod key_file;
 mod sign;
@@ -13,6 +15,7 @@ mod verify;
 
 pub use base::Target;
 pub use digest::content_digest;
+pub use endpoint::{Endpoint, WebhookSecret};
 pub use key::{Key, KeyRing, KeyRingError, RateLimit, Role};
 pub use key_file::{KeyFile, KeyFileError};
 pub use sign::{SignError, sign};
