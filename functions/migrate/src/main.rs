@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::{migrate::Migrator, mysql::MySqlPoolOptions};
 
+static NOTIFY: Migrator = sqlx::migrate!("../../migrations/notify");
 static PAYMENT: Migrator = sqlx::migrate!("../../migrations/payment");
 static SETTLEMENT: Migrator = sqlx::migrate!("../../migrations/settlement");
 static RECON: Migrator = sqlx::migrate!("../../migrations/recon");
@@ -18,6 +19,7 @@ static DLQ: Migrator = sqlx::migrate!("../../migrations/dlq");
 /// The newest migration of each database.
 #[derive(Serialize)]
 struct Migrated {
+    notify: i64,
     payment: i64,
     settlement: i64,
     recon: i64,
@@ -49,6 +51,7 @@ async fn main() -> Result<(), Error> {
 
 async fn migrate() -> anyhow::Result<Migrated> {
     Ok(Migrated {
+        notify: bring("notify", "DATABASE_URL_NOTIFY_MIGRATE_FILE", &NOTIFY).await?,
         payment: bring("payment", "DATABASE_URL_PAYMENT_MIGRATE_FILE", &PAYMENT).await?,
         settlement: bring(
             "settlement",

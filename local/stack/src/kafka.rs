@@ -23,7 +23,7 @@ pub const PAYMENT_TOPICS: [&str; 5] = [
     "payment.expired",
 ];
 /// The other topics: of events, and of what their consumers could not use.
-const OTHER_TOPICS: [&str; 9] = [
+const OTHER_TOPICS: [&str; 15] = [
     "settlement.closed",
     "payment.captured.settlement-ingest.dlq",
     "payment.refunded.settlement-ingest.dlq",
@@ -33,6 +33,12 @@ const OTHER_TOPICS: [&str; 9] = [
     "payment.captured.recon-ingest.dlq",
     "payment.refunded.recon-ingest.dlq",
     "recon.file-uploaded.recon-match.dlq",
+    "payment.authorized.notify.dlq",
+    "payment.captured.notify.dlq",
+    "payment.refunded.notify.dlq",
+    "payment.voided.notify.dlq",
+    "payment.expired.notify.dlq",
+    "settlement.closed.notify.dlq",
 ];
 /// Partitions of each topic, fixed because a key must stay in its partition. Enough for six
 /// consumers of one topic, few enough for a small machine.

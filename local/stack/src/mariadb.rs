@@ -10,7 +10,7 @@ use crate::{Component, Port, Stack, program, secrets::Secrets, state};
 
 /// The services that have a database; a service, its database and the folder of its migrations
 /// have the same name.
-pub const SERVICES: [&str; 4] = ["payment", "settlement", "recon", "dlq"];
+pub const SERVICES: [&str; 5] = ["payment", "settlement", "recon", "dlq", "notify"];
 /// May do anything; for tests and for looking inside.
 pub const ADMIN: &str = "admin";
 /// Not in the search path of every user.

@@ -134,7 +134,7 @@ mod tests {
             .chain(signing)
             .collect();
         let different: std::collections::BTreeSet<&&str> = all.iter().collect();
-        assert_eq!((all.len(), different.len()), (14, 14));
+        assert_eq!((all.len(), different.len()), (16, 16));
     }
 
     #[test]

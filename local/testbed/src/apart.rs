@@ -19,7 +19,7 @@ pub struct Apart {
 
 impl Apart {
     /// Starts functions of the manifest on an empty database of `service`. Nothing but a request
-    /// reaches them: no topic and no schedule. What they invoke are the stack's functions.
+    /// and their own haste reaches them: no topic and no schedule. What they invoke are the stack's functions.
     pub async fn start(service: &str, functions: &[&str]) -> Self {
         Self::start_changed(service, functions, |_| {}).await
     }

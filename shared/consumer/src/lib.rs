@@ -86,8 +86,16 @@ impl Record {
     /// # Errors
     /// [`RecordError`].
     pub fn event<D: DeserializeOwned>(&self) -> Result<CloudEvent<D>, RecordError> {
+        Ok(serde_json::from_slice(&self.value()?)?)
+    }
+
+    /// Its value, byte for byte.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn value(&self) -> Result<Vec<u8>, RecordError> {
         let value = self.value.as_deref().ok_or(RecordError::Empty)?;
-        Ok(serde_json::from_slice(&BASE64_STANDARD.decode(value)?)?)
+        Ok(BASE64_STANDARD.decode(value)?)
     }
 
     /// The topic it is from.
