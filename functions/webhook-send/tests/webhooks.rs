@@ -210,3 +210,118 @@ async fn event_that_was_being_sent_by_a_killed_process_is_sent_again() {
     let id = told["id"].as_str().unwrap();
     assert_eq!(ids(&receiver), [id, id]);
 }
+
+#[tokio::test]
+async fn webhook_is_sent_again_when_asked_by_its_merchant_or_an_operator() {
+    let receiver = Receiver::start(|before| if before == 0 { 410 } else { 200 }.into()).await;
+    let shop = Shop::open(FAST, &[("demo", &receiver.url)]).await;
+    let told = authorized("m-demo");
+    let id = told["id"].as_str().unwrap();
+    shop.tell(&[&told]).await;
+    shop.reaches(&told, "FAILED", 1).await;
+    let resend = format!("/webhooks/{id}/resend");
+    let hidden = shop.bed().caller("other").post_empty(&resend).await;
+    assert_eq!(
+        (hidden.status, hidden.code().as_str()),
+        (404, "webhook-not-found")
+    );
+
+    let again = format!("{}&next", receiver.url);
+    shop.name(&[("demo", &again)]);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let demo = shop.bed().caller("demo");
+    let begun = demo.post_keyed(&resend, &Value::Null, "again").await;
+    assert_eq!(
+        begun.status, 400,
+        "a body that is no object: {:?}",
+        begun.body
+    );
+    let keyed = demo.request("POST", &resend).idempotency_key("again");
+    let begun = keyed.send().await;
+    assert_eq!(
+        (begun.status, begun.replayed()),
+        (200, false),
+        "{:?}",
+        begun.body
+    );
+    assert_eq!(begun.json()["status"], "PENDING");
+    shop.reaches(&told, "DELIVERED", 2).await;
+    let keyed = demo.request("POST", &resend).idempotency_key("again");
+    let repeated = keyed.send().await;
+    assert!(
+        repeated.replayed() && repeated.body == begun.body,
+        "{:?}",
+        repeated.body
+    );
+
+    let begun = shop.bed().caller("ops").post_empty(&resend).await;
+    assert_eq!(begun.status, 200, "{:?}", begun.body);
+    shop.reaches(&told, "DELIVERED", 3).await;
+    assert_eq!(ids(&receiver), [id; 3]);
+}
+
+#[tokio::test]
+async fn merchant_sees_its_own_webhooks_with_their_attempts_and_an_operator_sees_all() {
+    let receiver = Receiver::start(|before| if before == 0 { 503 } else { 204 }.into()).await;
+    let shop = Shop::open(FAST, &[("demo", &receiver.url)]).await;
+    let [demo, other] = ["m-demo", "m-other"].map(authorized);
+    let payment = demo["subject"].as_str().unwrap();
+    let captured = event("m-demo", payment, 2, "payment.captured");
+    shop.tell(&[&demo, &captured, &other]).await;
+    shop.reaches(&captured, "DELIVERED", 2).await;
+    shop.reaches(&demo, "DELIVERED", 2).await;
+    let listed = async |key: &str, query: &str| {
+        let reply = shop
+            .bed()
+            .caller(key)
+            .get(&format!("/webhooks{query}"))
+            .await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        let list = reply.json();
+        let ids = list["data"].as_array().unwrap().iter();
+        let ids: Vec<String> = ids
+            .map(|it| it["webhookId"].as_str().unwrap().to_owned())
+            .collect();
+        (ids, list["hasMore"].as_bool().unwrap())
+    };
+    let id = |event: &Value| event["id"].as_str().unwrap().to_owned();
+    let (newest, oldest) = (id(&captured), id(&demo));
+    let own = vec![newest.clone(), oldest.clone()];
+    assert_eq!(listed("demo", "").await, (own.clone(), false));
+    assert_eq!(
+        listed("demo", "?limit=1").await,
+        (vec![newest.clone()], true)
+    );
+    let after = format!("?limit=1&after={newest}");
+    assert_eq!(listed("demo", &after).await, (vec![oldest], false));
+    assert_eq!(listed("other", "").await, (vec![id(&other)], false));
+    assert_eq!(
+        listed("ops", "?status=NO_ENDPOINT").await,
+        (vec![id(&other)], false)
+    );
+    assert_eq!(
+        listed("ops", &format!("?paymentId={payment}")).await,
+        (own, false)
+    );
+    assert_eq!(listed("ops", "").await.0.len(), 3);
+
+    let path = format!("/webhooks/{newest}");
+    let shown = shop.bed().caller("demo").get(&path).await.json();
+    assert_eq!(
+        (&shown["subject"], &shown["eventType"]),
+        (&payment.into(), &"payment.captured".into())
+    );
+    let statuses = shown["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["status"]);
+    assert_eq!(statuses.collect::<Vec<_>>(), [503, 204]);
+    for path in [path.as_str(), "/webhooks/none"] {
+        let hidden = shop.bed().caller("other").get(path).await;
+        assert_eq!(
+            (hidden.status, hidden.code().as_str()),
+            (404, "webhook-not-found")
+        );
+    }
+}

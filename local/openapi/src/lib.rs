@@ -49,6 +49,7 @@ const EVERY_CHANGE: &[Code] = &[
         (name = "settlements", description = "Close periods, look"),
         (name = "reconciliation", description = "Upload an acquirer's file, look at both sides"),
         (name = "dead letters", description = "Look, replay, give up"),
+        (name = "webhooks", description = "What merchants were told: look, send again"),
     ),
     paths(
         authorize::authorize,
@@ -68,6 +69,9 @@ const EVERY_CHANGE: &[Code] = &[
         dlq_replay::list,
         dlq_replay::replay,
         dlq_replay::purge,
+        webhook_query::list,
+        webhook_query::get,
+        webhook_resend::resend,
     ),
     components(schemas(ProblemBody)),
 )]
@@ -198,13 +202,14 @@ fn add_signature(openapi: &mut utoipa::openapi::OpenApi) {
 fn own_problems(path: &str, changes: bool) -> &'static [Code] {
     match path {
         "/settlements" if changes => &[Code::PeriodNotClosable],
-        "/payments" | "/settlements" => &[],
+        "/payments" | "/settlements" | "/webhooks" => &[],
         "/payments/upload" => &[Code::CsvInvalid],
         "/recon/files/{fileId}" | "/recon/items" => &[Code::FileNotFound],
         "/settlements/{settlementId}" | "/settlements/{settlementId}/items" => {
             &[Code::SettlementNotFound]
         }
         "/dlq/{topic}" | "/dlq/{topic}/replay" | "/dlq/{topic}/purge" => &[Code::TopicNotFound],
+        "/webhooks/{webhookId}" | "/webhooks/{webhookId}/resend" => &[Code::WebhookNotFound],
         "/payments/authorize" => &[Code::DuplicateOrder],
         "/payments/capture/{paymentId}" => &[
             Code::PaymentNotFound,

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use testbed::{Caller, Reply, Testbed, fresh, make_topic, send, seoul_day};
+use testbed::{Caller, Reply, Testbed, fresh, make_topic, send, seoul_day, until};
 
 /// A real answer, with the route it came from.
 struct Answer {
@@ -32,6 +32,9 @@ const PURGE: &str = "/dlq/{topic}/purge";
 const UPLOAD: &str = "/payments/upload";
 const FILE: &str = "/recon/files/{fileId}";
 const RECON: &str = "/recon/items";
+const WEBHOOKS: &str = "/webhooks";
+const WEBHOOK: &str = "/webhooks/{webhookId}";
+const RESEND: &str = "/webhooks/{webhookId}/resend";
 const HEALTH: &str = "/healthz";
 const OPENAPI: &str = "/openapi.json";
 const TIMELINE: &str = "/payments/{paymentId}/timeline";
@@ -209,6 +212,28 @@ async fn dead_letters(bed: &Testbed) -> Vec<Answer> {
     ]
 }
 
+/// Webhooks of a payment, which the merchant has no endpoint for.
+async fn webhooks(bed: &Testbed, payment_id: &str) -> Vec<Answer> {
+    let (demo, other) = (bed.caller("demo"), bed.caller("other"));
+    let of_payment = format!("/webhooks?paymentId={payment_id}");
+    let mut listed = demo.get(&of_payment).await;
+    until("a webhook of the payment", async || {
+        listed = demo.get(&of_payment).await;
+        listed.json()["data"][0].is_object()
+    })
+    .await;
+    let webhook_id = listed.json()["data"][0]["webhookId"].clone();
+    let at = |path: &str| path.replace("{webhookId}", webhook_id.as_str().unwrap());
+    vec![
+        get(WEBHOOKS, listed),
+        get(WEBHOOKS, demo.get("/webhooks?limit=0").await),
+        get(WEBHOOK, demo.get(&at(WEBHOOK)).await),
+        get(WEBHOOK, other.get(&at(WEBHOOK)).await),
+        post(RESEND, demo.post_empty(&at(RESEND)).await),
+        post(RESEND, other.post_empty(&at(RESEND)).await),
+    ]
+}
+
 /// Answers of every route, accepted and refused.
 async fn answers(bed: &Testbed) -> Vec<Answer> {
     let mut answers = authorizations(bed).await;
@@ -220,6 +245,7 @@ async fn answers(bed: &Testbed) -> Vec<Answer> {
     answers.extend(settlements(bed).await);
     answers.extend(reconciliation(bed).await);
     answers.extend(dead_letters(bed).await);
+    answers.extend(webhooks(bed, payment_id).await);
     answers
 }
 

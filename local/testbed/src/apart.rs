@@ -18,8 +18,8 @@ pub struct Apart {
 }
 
 impl Apart {
-    /// Starts functions of the manifest on an empty database of `service`. Nothing but a request
-    /// and their own haste reaches them: no topic and no schedule. What they invoke are the stack's functions.
+    /// Starts functions of the manifest on an empty database of `service`. No topic and no schedule
+    /// reaches them, but requests do. What they invoke are the stack's functions.
     pub async fn start(service: &str, functions: &[&str]) -> Self {
         Self::start_changed(service, functions, |_| {}).await
     }

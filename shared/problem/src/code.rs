@@ -59,6 +59,7 @@ codes! {
     SettlementNotFound "settlement-not-found" 404 "There is no such settlement" None;
     FileNotFound "file-not-found" 404 "There is no such file" None;
     TopicNotFound "topic-not-found" 404 "There is no such dead-letter topic" None;
+    WebhookNotFound "webhook-not-found" 404 "There is no such webhook" None;
     RouteNotFound "route-not-found" 404 "There is no such route" None;
     IdempotencyKeyInFlight "idempotency-key-in-flight" 409 "The first request with this key is still running" Some(1);
     IdempotencyKeyReused "idempotency-key-reused" 409 "The key was used for another request" None;

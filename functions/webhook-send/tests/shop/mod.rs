@@ -45,7 +45,7 @@ impl Shop {
         let keys = TempDir::new().unwrap();
         write_keys(&keys, endpoints);
         let file = keys.path().join("keys.json").display().to_string();
-        let functions = ["notify", "webhook-send"];
+        let functions = ["notify", "webhook-query", "webhook-resend", "webhook-send"];
         let apart = Apart::with("notify", &functions, |function| {
             function["secrets"]["KEYS_FILE"] = file.clone().into();
             let environment = [
