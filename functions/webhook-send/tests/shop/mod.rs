@@ -46,15 +46,18 @@ impl Shop {
         write_keys(&keys, endpoints);
         let file = keys.path().join("keys.json").display().to_string();
         let functions = ["notify", "webhook-query", "webhook-resend", "webhook-send"];
-        let apart = Apart::with("notify", &functions, |function| {
-            function["secrets"]["KEYS_FILE"] = file.clone().into();
-            let environment = [
-                ("WEBHOOK_SCHEDULE_DIVISOR", divisor.to_string()),
-                ("WEBHOOK_PRIVATE_ALLOWED", private_allowed.to_string()),
-            ];
-            let table = environment.map(|(name, value)| (name.to_owned(), value.into()));
-            let table: toml::Table = table.into_iter().collect();
-            function.insert("environment".to_owned(), table.into());
+        let apart = Apart::start_changed("notify", &functions, |all| {
+            for (_, function) in all.iter_mut() {
+                let function = function.as_table_mut().unwrap();
+                function["secrets"]["KEYS_FILE"] = file.clone().into();
+                let environment = [
+                    ("WEBHOOK_SCHEDULE_DIVISOR", divisor.to_string()),
+                    ("WEBHOOK_PRIVATE_ALLOWED", private_allowed.to_string()),
+                ];
+                let table = environment.map(|(name, value)| (name.to_owned(), value.into()));
+                let table: toml::Table = table.into_iter().collect();
+                function.insert("environment".to_owned(), table.into());
+            }
         })
         .await;
         Self { apart, keys }
