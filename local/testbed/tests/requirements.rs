@@ -28,9 +28,9 @@ fn every_requirement_names_proofs_that_exist_or_says_that_it_is_not_built() {
         assert_eq!(proofs(proven).count() > 0, built, "{row}");
         for proof in proofs(proven) {
             let (file, test) = proof.split_once("::").unwrap_or((proof, ""));
-            let text = fs::read_to_string(workspace().join(file));
-            let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
-            let found = test.is_empty() || text.contains(&format!("fn {test}("));
+            let source = fs::read_to_string(workspace().join(file));
+            let source = source.unwrap_or_else(|error| panic!("{file}: {error}"));
+            let found = test.is_empty() || source.contains(&format!("fn {test}("));
             assert!(found, "{file} has no test {test}");
         }
     }
