@@ -1,15 +1,12 @@
 use std::collections::BTreeSet;
 
+use guard::query::{limit, parse, wrong};
 use problem::{Code, Problem};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{decision_table::Status, letter::LetterId};
 
-/// Entries on a page when the query names no limit.
-const LIMIT_DEFAULT: usize = 20;
-/// Most entries on a page.
-const LIMIT_MAX: usize = 100;
 /// Most letters that one request names.
 const IDS_MAX: usize = 100;
 /// Longest reason.
@@ -75,14 +72,10 @@ impl ListRequest {
                     .ok_or_else(|| wrong("status", "PENDING, REPLAYED or PURGED"))?,
             ),
         };
-        let limit = asked.limit.as_deref().map_or(Ok(LIMIT_DEFAULT), str::parse);
-        let Ok(limit @ 1..=LIMIT_MAX) = limit else {
-            return Err(wrong("limit", "from 1 to 100"));
-        };
         let after = asked.after.as_deref().map(str::parse).transpose();
         Ok(Page {
             status,
-            limit,
+            limit: limit(asked.limit.as_deref())? as usize,
             after: after.map_err(|_| wrong("after", "a letter id"))?,
         })
     }
@@ -128,18 +121,6 @@ fn letters(ids: &[String]) -> Result<BTreeSet<LetterId>, Problem> {
 
 fn invalid(pointer: &str, rule: &str) -> Problem {
     Problem::new(Code::InvalidRequest, "a member is outside its limits").at(pointer, rule)
-}
-
-fn parse<T: DeserializeOwned>(query: Option<&str>) -> Result<T, Problem> {
-    serde_html_form::from_str(query.unwrap_or_default()).map_err(|error| {
-        let detail = format!("the query is not valid: {error}");
-        Problem::new(Code::InvalidRequest, detail)
-    })
-}
-
-fn wrong(parameter: &str, rule: &str) -> Problem {
-    let detail = format!("the parameter {parameter:?} must be {rule}");
-    Problem::new(Code::InvalidRequest, detail)
 }
 
 #[cfg(test)]

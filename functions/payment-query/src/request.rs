@@ -1,13 +1,10 @@
 use chrono::{DateTime, Days, FixedOffset, NaiveDate, NaiveTime, Utc};
+use guard::query::{limit, parse, wrong};
 use payment::{MerchantId, PaymentId, Status, table::Filter};
-use problem::{Code, Problem};
+use problem::Problem;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-/// Payments on a page when the query names no limit.
-const LIMIT_DEFAULT: u32 = 20;
-/// Most payments on a page.
-const LIMIT_MAX: u32 = 100;
 /// Korea keeps one offset all year.
 const SEOUL_OFFSET_S: i32 = 9 * 3600;
 
@@ -38,12 +35,7 @@ impl ListRequest {
     /// # Errors
     /// `invalid-request` for an unknown or repeated parameter, or one of the wrong type.
     pub fn parse(query: &str) -> Result<Self, Problem> {
-        serde_html_form::from_str(query).map_err(|error| {
-            Problem::new(
-                Code::InvalidRequest,
-                format!("the query is not valid: {error}"),
-            )
-        })
+        parse(Some(query))
     }
 
     /// How many payments to show.
@@ -51,13 +43,7 @@ impl ListRequest {
     /// # Errors
     /// `invalid-request` outside 1–100.
     pub fn limit(&self) -> Result<u32, Problem> {
-        let Some(limit) = &self.limit else {
-            return Ok(LIMIT_DEFAULT);
-        };
-        match limit.parse() {
-            Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
-            _ => Err(wrong("limit", "from 1 to 100")),
-        }
+        limit(self.limit.as_deref())
     }
 
     /// Which payments to show, of `merchant_id` alone when given.
@@ -104,13 +90,10 @@ fn parse_moment(text: &str, days: u64) -> Result<DateTime<Utc>, ()> {
         .to_utc())
 }
 
-fn wrong(parameter: &str, rule: &str) -> Problem {
-    let detail = format!("the parameter {parameter:?} must be {rule}");
-    Problem::new(Code::InvalidRequest, detail)
-}
-
 #[cfg(test)]
 mod tests {
+    use problem::Code;
+
     use super::*;
 
     #[test]

@@ -1,12 +1,8 @@
+use guard::query::{limit, parse, wrong};
 use problem::{Code, Problem};
 use recon::{FileId, ItemId, MatchResult, Standing};
 use serde::Deserialize;
 use utoipa::IntoParams;
-
-/// Entries on a page when the query names no limit.
-const LIMIT_DEFAULT: u32 = 20;
-/// Most entries on a page.
-const LIMIT_MAX: u32 = 100;
 
 /// Query of `GET /recon/items`.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -34,8 +30,7 @@ impl ItemsRequest {
     /// # Errors
     /// `invalid-request` for an unknown or repeated parameter.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, Problem> {
-        serde_html_form::from_str(query.unwrap_or_default())
-            .map_err(|error| Problem::new(Code::InvalidRequest, format!("the query: {error}")))
+        parse(query)
     }
 
     /// The file, if one is named.
@@ -83,16 +78,8 @@ impl ItemsRequest {
     /// # Errors
     /// `invalid-request` outside 1–100.
     pub(crate) fn limit(&self) -> Result<u32, Problem> {
-        match self.limit.as_deref().map_or(Ok(LIMIT_DEFAULT), str::parse) {
-            Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
-            _ => Err(wrong("limit", "from 1 to 100")),
-        }
+        limit(self.limit.as_deref())
     }
-}
-
-fn wrong(parameter: &str, rule: &str) -> Problem {
-    let detail = format!("the parameter {parameter:?} must be {rule}");
-    Problem::new(Code::InvalidRequest, detail)
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-use guard::{Answer, Call, Role};
+use guard::{Answer, Call, Role, query::parse};
 use problem::{Code, Problem};
 use serde::Serialize;
 use settlement::{Batch, SettlementId, SettlementView, batch_table, item_table};
 use sqlx::{MySqlConnection, MySqlPool};
 use utoipa::ToSchema;
 
-use crate::{ItemView, ItemsRequest, ListRequest, request::parse};
+use crate::{ItemView, ItemsRequest, ListRequest};
 
 /// A page of settlements, the newest first.
 #[derive(Serialize, ToSchema)]

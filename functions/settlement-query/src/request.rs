@@ -1,15 +1,11 @@
 use chrono::NaiveDate;
+use guard::query::{limit, wrong};
 use payment::PaymentId;
-use problem::{Code, Problem};
-use serde::{Deserialize, de::DeserializeOwned};
+use problem::Problem;
+use serde::Deserialize;
 use settlement::{SettlementId, batch_table::Filter, item_table::Place};
 use utoipa::IntoParams;
 use uuid::Uuid;
-
-/// Entries on a page when the query names no limit.
-const LIMIT_DEFAULT: u32 = 20;
-/// Most entries on a page.
-const LIMIT_MAX: u32 = 100;
 
 /// Query of `GET /settlements`.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -99,31 +95,11 @@ impl ItemsRequest {
     }
 }
 
-/// Reads a raw query.
-///
-/// # Errors
-/// `invalid-request` for an unknown or repeated parameter, or one of the wrong type.
-pub(crate) fn parse<T: DeserializeOwned>(query: Option<&str>) -> Result<T, Problem> {
-    serde_html_form::from_str(query.unwrap_or_default()).map_err(|error| {
-        let detail = format!("the query is not valid: {error}");
-        Problem::new(Code::InvalidRequest, detail)
-    })
-}
-
-fn limit(text: Option<&str>) -> Result<u32, Problem> {
-    match text.map_or(Ok(LIMIT_DEFAULT), str::parse) {
-        Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
-        _ => Err(wrong("limit", "from 1 to 100")),
-    }
-}
-
-fn wrong(parameter: &str, rule: &str) -> Problem {
-    let detail = format!("the parameter {parameter:?} must be {rule}");
-    Problem::new(Code::InvalidRequest, detail)
-}
-
 #[cfg(test)]
 mod tests {
+    use guard::query::parse;
+    use problem::Code;
+
     use super::*;
 
     #[test]

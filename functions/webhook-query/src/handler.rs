@@ -1,4 +1,4 @@
-use guard::{Answer, Call, Role};
+use guard::{Answer, Call, Role, query::parse};
 use problem::{Code, Problem};
 use serde::Serialize;
 use sqlx::{MySqlConnection, MySqlPool};
@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use webhook::{WebhookDetail, WebhookView, attempt_table, delivery_table};
 
-use crate::{ListRequest, request::parse};
+use crate::ListRequest;
 
 /// Most attempts shown of a webhook.
 const ATTEMPTS_MAX: u32 = 100;

@@ -1,14 +1,10 @@
+use guard::query::{limit, wrong};
 use payment::PaymentId;
-use problem::{Code, Problem};
-use serde::{Deserialize, de::DeserializeOwned};
+use problem::Problem;
+use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 use webhook::{Status, delivery_table::Filter};
-
-/// Webhooks on a page when the query names no limit.
-const LIMIT_DEFAULT: u32 = 20;
-/// Most webhooks on a page.
-const LIMIT_MAX: u32 = 100;
 
 /// Query of `GET /webhooks`.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -32,10 +28,7 @@ impl ListRequest {
     /// # Errors
     /// `invalid-request` outside 1–100.
     pub(crate) fn limit(&self) -> Result<u32, Problem> {
-        match self.limit.as_deref().map_or(Ok(LIMIT_DEFAULT), str::parse) {
-            Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
-            _ => Err(wrong("limit", "from 1 to 100")),
-        }
+        limit(self.limit.as_deref())
     }
 
     /// Which webhooks to show, of `merchant_id` alone when given.
@@ -56,24 +49,11 @@ impl ListRequest {
     }
 }
 
-/// Reads a raw query.
-///
-/// # Errors
-/// `invalid-request` for an unknown or repeated parameter, or one of the wrong type.
-pub(crate) fn parse<T: DeserializeOwned>(query: Option<&str>) -> Result<T, Problem> {
-    serde_html_form::from_str(query.unwrap_or_default()).map_err(|error| {
-        let detail = format!("the query is not valid: {error}");
-        Problem::new(Code::InvalidRequest, detail)
-    })
-}
-
-fn wrong(parameter: &str, rule: &str) -> Problem {
-    let detail = format!("the parameter {parameter:?} must be {rule}");
-    Problem::new(Code::InvalidRequest, detail)
-}
-
 #[cfg(test)]
 mod tests {
+    use guard::query::parse;
+    use problem::Code;
+
     use super::*;
 
     #[test]

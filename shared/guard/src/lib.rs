@@ -11,6 +11,7 @@ mod call;
 mod config;
 mod json;
 mod limiter;
+pub mod query;
 mod serve;
 
 use std::sync::Arc;
