@@ -5,9 +5,10 @@ use std::{path::Path, process::Output};
 
 use tokio::process::Command;
 
-const SCENARIOS: [&str; 5] = [
+const SCENARIOS: [&str; 6] = [
     "payment",
     "retry",
+    "reconciliation",
     "kafka-outage",
     "poison",
     "settlement-killed",
