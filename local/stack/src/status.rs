@@ -22,7 +22,7 @@ pub async fn print(stack: &Stack) -> anyhow::Result<bool> {
             .map(|daemon| format!("pid {}", daemon.pid()))
             .unwrap_or_default();
         say(format_args!(
-            "{component:16} {state:9} {:22} {pid}",
+            "{component:24} {state:9} {:22} {pid}",
             stack.address(component)
         ));
     }
@@ -71,7 +71,7 @@ fn line(function: &Function) -> String {
     let in_flight: u64 = instances.iter().map(|it| it.in_flight).sum();
     let count = instances.len();
     format!(
-        "{name:16} {state:9} {addresses:22} instances {count}, in flight {in_flight}, queued {queued}"
+        "{name:24} {state:9} {addresses:22} instances {count}, in flight {in_flight}, queued {queued}"
     )
 }
 
