@@ -24,7 +24,7 @@ pub(crate) async fn matched(db: &mut MySqlConnection, file: &StatementFile) -> s
     supersede(db, file).await?;
     let chunks = || chunks(file.row_count);
     for lines in chunks() {
-        match_table::pair_by_key(db, file.no, lines).await?;
+        match_table::pair_by_key(db, file, lines).await?;
     }
     for lines in chunks() {
         let mut rounds = 0;

@@ -35,22 +35,28 @@ const SAME_APPROVAL: &str = "COALESCE(r.named_payment, r.key_payment) IS NULL \
      AND t.approval_number = r.approval_number AND t.kind = r.kind AND t.amount = r.amount \
      AND t.currency = r.currency AND ABS(DATEDIFF(t.sold_on, r.traded_on)) <= ?";
 
-/// Finds transactions by their key; how many.
+/// Finds transactions by their key; how many. Those that match, nearly all, get their result at once:
+/// a row is written once and not twice.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn pair_by_key(
     db: &mut MySqlConnection,
-    file_no: u32,
+    file: &StatementFile,
     lines: Lines,
 ) -> sqlx::Result<u64> {
     let query = format!(
         "UPDATE IGNORE recon_row r STRAIGHT_JOIN recon_transaction t \
              ON t.payment_id = r.key_payment AND t.seq = r.key_seq \
-            SET r.payment_id = t.payment_id, r.seq = t.seq WHERE {UNPAIRED}"
+            SET r.payment_id = t.payment_id, r.seq = t.seq, \
+                r.result = IF(r.done AND t.kind = r.kind AND t.amount = r.amount \
+                              AND t.currency = r.currency \
+                              AND ABS(DATEDIFF(t.sold_on, r.traded_on)) <= ?, 'MATCHED', r.result) \
+          WHERE {UNPAIRED}"
     );
     let done = sqlx::query(AssertSqlSafe(query))
-        .bind(file_no)
+        .bind(file.profile.tolerance.days)
+        .bind(file.no)
         .bind(lines.from)
         .bind(lines.to)
         .execute(db)
