@@ -141,7 +141,7 @@ impl Merchant {
     }
 }
 
-/// The figures of a
+/// The figures of a settlement.
 pub(crate) fn figures(settlement: &Value) -> [u64; 8] {
     [
         "capturedAmount",
@@ -161,7 +161,7 @@ pub(crate) fn digits(settlement: &Value) -> String {
     id.trim_start_matches("stl_").to_owned()
 }
 
-/// How many events tell of a
+/// How many events tell of a settlement.
 pub(crate) async fn events(bed: &Testbed, settlement: &Value) -> i64 {
     sqlx::query_scalar(
         "SELECT COUNT(*) FROM outbox_event
