@@ -90,7 +90,7 @@ mod tests {
             {"pid":2,"address":"127.4.5.6:9001","state":"ready","inFlight":5}]}"#;
         assert_eq!(
             line_of(json),
-            "capture          ready     127.1.2.3:9001,127.4.5.6:9001 instances 2, in flight 5, \
+            "capture                  ready     127.1.2.3:9001,127.4.5.6:9001 instances 2, in flight 5, \
              queued 3"
         );
     }
@@ -103,7 +103,7 @@ mod tests {
             assert_eq!(
                 line_of(&json),
                 format!(
-                    "migrate          {state:9} {:22} instances 0, in flight 0, queued 0",
+                    "migrate                  {state:9} {:22} instances 0, in flight 0, queued 0",
                     ""
                 )
             );
