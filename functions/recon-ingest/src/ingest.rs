@@ -15,8 +15,7 @@ pub(crate) async fn run(pool: &MySqlPool, batch: Batch) -> sqlx::Result<Answer> 
 /// How many transactions were new, and what has to be sent again.
 async fn note(tx: &mut MySqlConnection, batch: Batch) -> sqlx::Result<(u64, Answer)> {
     let told = Told::by(&batch);
-    let known = transaction_table::last_seqs(tx, &told.payments()).await?;
-    let (new, answer) = told.decide(known);
+    let (new, answer) = told.unknown_to(tx, transaction_table::TABLE).await?;
     transaction_table::insert(tx, &new).await?;
     let days = || new.iter().map(Source::sold_on);
     let earliest = new.iter().map(|source| source.occurred_at).min();

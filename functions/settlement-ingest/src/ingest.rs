@@ -15,8 +15,7 @@ pub(crate) async fn run(pool: &MySqlPool, batch: Batch) -> sqlx::Result<Answer> 
 /// How many sources were new, and what has to be sent again.
 async fn note(db: &mut MySqlConnection, batch: Batch) -> sqlx::Result<(u64, Answer)> {
     let told = Told::by(&batch);
-    let known = source_table::last_seqs(db, &told.payments()).await?;
-    let (new, answer) = told.decide(known);
+    let (new, answer) = told.unknown_to(db, source_table::TABLE).await?;
     source_table::insert(db, &new).await?;
     Ok((new.len() as u64, answer))
 }

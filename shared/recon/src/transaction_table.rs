@@ -1,35 +1,12 @@
 //! SQL of `recon_transaction`.
 
-use std::collections::HashMap;
-
 use source::Source;
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
-use uuid::Uuid;
 
 use crate::approval_number;
 
-/// The newest `seq` that is known of each of these payments; those of which nothing is known are left
-/// out.
-///
-/// # Errors
-/// Those of the database.
-pub async fn last_seqs(
-    db: &mut MySqlConnection,
-    payments: &[Uuid],
-) -> sqlx::Result<HashMap<Uuid, u32>> {
-    if payments.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let mut query = QueryBuilder::<MySql>::new(
-        "SELECT payment_id, MAX(seq) FROM recon_transaction WHERE payment_id IN ",
-    );
-    query.push_tuples(payments, |mut tuple, payment| {
-        tuple.push_bind(payment);
-    });
-    query.push(" GROUP BY payment_id");
-    let rows: Vec<(Uuid, u32)> = query.build_query_as().fetch_all(db).await?;
-    Ok(rows.into_iter().collect())
-}
+/// The table.
+pub const TABLE: &str = "recon_transaction";
 
 /// Adds transactions in one statement, all or none.
 ///
