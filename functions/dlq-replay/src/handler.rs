@@ -3,7 +3,7 @@ use std::{collections::HashMap, ops::ControlFlow};
 use chrono::{TimeDelta, Utc};
 use guard::{Answer, Call};
 use http::Method;
-use idempotency::{REPLY_KEPT_DAYS, Reply, table as idem_table};
+use idempotency::{REPLY_KEPT_DAYS, table as idem_table};
 use invoke::Functions;
 use keyed::{Begun, Keyed};
 use problem::{Code, Problem};
@@ -160,7 +160,7 @@ pub async fn replay(desk: Desk, call: Call, topic: &str) -> Result<Answer, Probl
         failed: failed.collect(),
         remaining: done.remaining,
     };
-    keyed.finish(reply(&replayed)?).await
+    keyed.finish(200, &replayed).await
 }
 
 /// Gives letters up for good, and says why.
@@ -192,9 +192,7 @@ pub async fn purge(desk: Desk, call: Call, topic: &str) -> Result<Answer, Proble
         dlq.remaining = remaining,
         "purged"
     );
-    keyed
-        .finish(reply(&PurgeReport { purged, remaining })?)
-        .await
+    keyed.finish(200, &PurgeReport { purged, remaining }).await
 }
 
 /// One request at a time decides; it also clears away replies that are too old.
@@ -209,14 +207,6 @@ async fn take_turn(keyed: &mut Keyed) -> Result<(), DlqError> {
 
 fn named(topic: &str) -> Result<DeadLetterTopic, DlqError> {
     DeadLetterTopic::parse(topic).ok_or(DlqError::NoTopic)
-}
-
-fn reply<T: Serialize>(value: &T) -> Result<Reply, Problem> {
-    let body = serde_json::to_vec(value).map_err(|_| Problem::unavailable())?;
-    Ok(Reply {
-        status: 200,
-        body: body.into(),
-    })
 }
 
 /// Where a page is gathered.

@@ -1,6 +1,6 @@
 use chrono::Utc;
 use outbox::{Event, event_table};
-use recon::{ItemId, StatementFile, file_table};
+use recon::{EVENT_SOURCE, ItemId, StatementFile, file_table};
 use serde_json::{Value, json};
 use sqlx::MySqlConnection;
 use telemetry::TraceContext;
@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 /// Items told in one event.
 const ITEMS_MAX: usize = 200;
-const EVENT_SOURCE: &str = "/payfn/recon";
 const EVENT_TYPE: &str = "recon.unmatched";
 
 /// Tells of items that do not match, in as many events as it takes.

@@ -1,9 +1,7 @@
 use chrono::Utc;
 use guard::{Answer, Call};
-use idempotency::Reply;
 use keyed::{Begun, Keyed};
 use lambda_http::http::HeaderMap;
-use outbox::Request;
 use problem::{Code, Problem};
 use recon::{
     StatementFile,
@@ -60,13 +58,7 @@ pub async fn upload(database: MySqlConnectOptions, call: Call) -> Result<Answer,
         now: Utc::now(),
     };
     let file = take(&mut keyed, &new, &csv, &call).await?;
-    let body = serde_json::to_vec(&UploadedFile::from(&file)).map_err(unavailable)?;
-    keyed
-        .finish(Reply {
-            status: 202,
-            body: body.into(),
-        })
-        .await
+    keyed.finish(202, &UploadedFile::from(&file)).await
 }
 
 /// The file with these bytes, once all of it is in the database.
@@ -82,7 +74,7 @@ async fn take(
     let loading = Loading {
         csv,
         traceparent: call.trace.traceparent(),
-        request: request(call, keyed),
+        request: keyed.request(call),
     };
     let db = keyed.session.db();
     if file_table::of_content(db, new.sha256).await?.is_none() {
@@ -117,16 +109,6 @@ fn filename(headers: &HeaderMap) -> Result<String, Problem> {
         wrong("X-Filename must be 1 to 255 characters, percent-encoded beyond ASCII.")
     })?;
     Ok(name.into_owned())
-}
-
-fn request(call: &Call, keyed: &Keyed) -> Request {
-    Request {
-        method: call.method.to_string(),
-        path: call.path.clone(),
-        key_id: call.caller.key_id.clone(),
-        idempotency_key: keyed.claim.key.to_string(),
-        reason: None,
-    }
 }
 
 fn unavailable(error: impl std::fmt::Display) -> Problem {

@@ -2,7 +2,7 @@ use chrono::Utc;
 use outbox::{Event, Request, event_table};
 use problem::Problem;
 use recon::{
-    Days, StatementFile,
+    Days, EVENT_SOURCE, StatementFile,
     csv::{Csv, CsvError},
     file_table,
     row_table::{self, NumberedRow},
@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 /// Rows written in one transaction; below what a prepared statement's 65,535 parameters allow.
 const CHUNK_ROWS: usize = 4_000;
-const EVENT_SOURCE: &str = "/payfn/recon";
 const EVENT_TYPE: &str = "recon.file-uploaded";
 
 /// Why a file was not loaded.

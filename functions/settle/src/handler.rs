@@ -1,8 +1,6 @@
 use chrono::Utc;
 use guard::{Answer, Call};
-use idempotency::{Claim, Reply};
 use keyed::{Begun, Keyed};
-use outbox::Request;
 use problem::Problem;
 use serde::Serialize;
 use settlement::{Batch, SettlementView, batch_table, day_of};
@@ -43,7 +41,8 @@ pub async fn settle(
         Begun::Before(answer) => return Ok(answer),
     };
     let batches = close(&mut keyed, &totals, &call, &asked).await?;
-    keyed.finish(reply(&batches)?).await
+    let data = batches.iter().map(SettlementView::from).collect();
+    keyed.finish(200, &Settlements { data }).await
 }
 
 async fn close(
@@ -55,7 +54,7 @@ async fn close(
     if !keyed.session.take_turn().await? {
         return Err(SettleError::Busy);
     }
-    let request = request(call, &keyed.claim);
+    let request = keyed.request(call);
     let db = keyed.session.db();
     let traceparent = call.trace.traceparent();
     let closing = Closing {
@@ -85,23 +84,4 @@ async fn close(
     let mut batches = batch_table::list(db, &filter, SETTLEMENTS_MAX).await?;
     batches.reverse();
     Ok(batches)
-}
-
-fn request(call: &Call, claim: &Claim) -> Request {
-    Request {
-        method: call.method.to_string(),
-        path: call.path.clone(),
-        key_id: call.caller.key_id.clone(),
-        idempotency_key: claim.key.to_string(),
-        reason: None,
-    }
-}
-
-fn reply(batches: &[Batch]) -> Result<Reply, Problem> {
-    let data = batches.iter().map(SettlementView::from).collect();
-    let body = serde_json::to_vec(&Settlements { data }).map_err(|_| Problem::unavailable())?;
-    Ok(Reply {
-        status: 200,
-        body: body.into(),
-    })
 }

@@ -1,6 +1,5 @@
 use chrono::Utc;
 use guard::{Answer, Call, Role};
-use idempotency::Reply;
 use keyed::{Begun, Keyed};
 use problem::{Code, Problem};
 use sqlx::{MySqlConnection, mysql::MySqlConnectOptions};
@@ -25,12 +24,7 @@ pub async fn resend(database: MySqlConnectOptions, call: Call) -> Result<Answer,
         Begun::Before(answer) => return Ok(answer),
     };
     let webhook = begin_anew(keyed.session.db(), &call).await?;
-    let body = serde_json::to_vec(&webhook).map_err(|_| Problem::unavailable())?;
-    let reply = Reply {
-        status: 200,
-        body: body.into(),
-    };
-    keyed.finish(reply).await
+    keyed.finish(200, &webhook).await
 }
 
 async fn begin_anew(db: &mut MySqlConnection, call: &Call) -> Result<WebhookView, Problem> {

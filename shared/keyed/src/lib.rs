@@ -10,7 +10,9 @@ mod session;
 use chrono::Utc;
 use guard::{Answer, Call};
 use idempotency::{Claim, Reply, table as idem_table};
+use outbox::Request;
 use problem::{Code, Problem};
+use serde::Serialize;
 use sqlx::mysql::MySqlConnectOptions;
 use uuid::Uuid;
 
@@ -28,8 +30,7 @@ pub enum Begun {
 pub struct Keyed {
     /// Does the work.
     pub session: Session,
-    /// The key as this request uses it.
-    pub claim: Claim,
+    claim: Claim,
 }
 
 impl Keyed {
@@ -59,11 +60,28 @@ impl Keyed {
         Ok(Begun::Before(Answer::Replayed(stored.reply)))
     }
 
-    /// Keeps the reply under the key, and answers with it.
+    /// The request, as the events that it causes name it.
+    #[must_use]
+    pub fn request(&self, call: &Call) -> Request {
+        Request {
+            method: call.method.to_string(),
+            path: call.path.clone(),
+            key_id: call.caller.key_id.clone(),
+            idempotency_key: self.claim.key.to_string(),
+            reason: None,
+        }
+    }
+
+    /// Keeps a reply of JSON under the key, and answers with it.
     ///
     /// # Errors
     /// `unavailable` without the database.
-    pub async fn finish(mut self, reply: Reply) -> Result<Answer, Problem> {
+    pub async fn finish<T: Serialize>(mut self, status: u16, value: &T) -> Result<Answer, Problem> {
+        let body = serde_json::to_vec(value).map_err(|_| Problem::unavailable())?;
+        let reply = Reply {
+            status,
+            body: body.into(),
+        };
         let claims = [(&self.claim, Some(&reply))];
         let kept = idem_table::claim(self.session.db(), &claims, Utc::now()).await;
         kept.map_err(unavailable)?;

@@ -20,3 +20,6 @@ pub use profile::{PROFILES, Profile, Tolerance};
 pub use result::{MatchResult, Standing};
 pub use row::{Fault, TheirRow};
 pub use transaction::{TransactionKey, approval_number};
+
+/// CloudEvents `source` of what reconciliation tells.
+pub const EVENT_SOURCE: &str = "/payfn/recon";
