@@ -1,6 +1,6 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::RangeInclusive};
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime};
 use money::{Currency, Money};
 use payment::PaymentId;
 use source::{Kind, day_of};
@@ -19,6 +19,8 @@ const CURRENCY_DEFAULT: &str = "KRW";
 /// How a day or a moment may be written; a moment without a zone is one in Seoul.
 const DAY_FORMATS: [&str; 3] = ["%Y-%m-%d", "%Y/%m/%d", "%Y%m%d"];
 const MOMENT_FORMATS: [&str; 2] = ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"];
+/// The years that a DATE of the database holds.
+const YEARS: RangeInclusive<i32> = 1000..=9999;
 
 /// One capture or refund as the acquirer has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +170,7 @@ fn day(text: &str) -> Result<NaiveDate, Fault> {
     day()
         .or_else(local)
         .or_else(moment)
+        .filter(|day| YEARS.contains(&day.year()))
         .ok_or_else(|| Fault::new("not a date", text))
 }
 
