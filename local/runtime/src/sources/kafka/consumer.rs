@@ -2,16 +2,18 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 
+use super::settled::Settled;
 use crate::manifest::KafkaSource;
 
 /// After how long without a heartbeat a member is taken for dead.
@@ -26,6 +28,9 @@ const RECONNECT_MAX: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How soon a partition is fetched from again that had too much fetched ahead.
 const FETCH_AGAIN: Duration = Duration::from_millis(10);
+
+/// How often a member tells whether its group has it.
+const STATISTICS_EVERY: Duration = Duration::from_secs(5);
 
 /// What the group tells a member.
 #[derive(Debug)]
@@ -56,6 +61,7 @@ pub(super) struct Context {
     closing: AtomicBool,
     /// Held by who commits.
     pub(super) commits: Mutex<()>,
+    pub(super) settled: Settled,
 }
 
 impl Context {
@@ -64,6 +70,7 @@ impl Context {
             rebalances,
             closing: AtomicBool::new(false),
             commits: Mutex::default(),
+            settled: Settled::not_yet(Instant::now()),
         }
     }
 
@@ -76,6 +83,12 @@ impl Context {
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("{error}: {reason}");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        if let Some(group) = statistics.cgrp {
+            self.settled.tell(&group.join_state, Instant::now());
+        }
     }
 }
 
@@ -126,6 +139,18 @@ pub(super) fn client_config(source: &KafkaSource, client: &str) -> ClientConfig 
     config
 }
 
+/// How long the group waits for a member that may take `drain_max` until it has given a partition
+/// away.
+fn poll_interval(drain_max: Duration) -> Duration {
+    drain_max * 2 + SESSION
+}
+
+/// How long such a member may be without its group: as long as the group waits for the others, and
+/// until it is taken for dead and has joined again.
+pub(super) fn settled_within(drain_max: Duration) -> Duration {
+    poll_interval(drain_max) + SESSION * 2
+}
+
 /// The settings of a member that reads some of `partitions` partitions, and that may take
 /// `drain_max` until it has given one away.
 pub(super) fn member_config(
@@ -145,7 +170,8 @@ pub(super) fn member_config(
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", ms(SESSION))
         .set("heartbeat.interval.ms", ms(HEARTBEAT_EVERY))
-        .set("max.poll.interval.ms", ms(drain_max * 2 + SESSION))
+        .set("max.poll.interval.ms", ms(poll_interval(drain_max)))
+        .set("statistics.interval.ms", ms(STATISTICS_EVERY))
         .set("queued.max.messages.kbytes", prefetch_kib.to_string())
         .set("fetch.queue.backoff.ms", ms(FETCH_AGAIN))
         .set("topic.metadata.refresh.interval.ms", "30000");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use futures_util::future::join_all;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::collect::{Collector, Terms};
 use super::commit::{COMMITTED_WITHIN, Place, commit, commit_now, finished};
-use super::consumer::{Context, Rebalance, client_config, member_config};
+use super::consumer::{Context, Rebalance, client_config, member_config, settled_within};
 use super::event::{EVENT_BYTES_MAX, Shape};
 use super::letters::DeadLetters;
 use super::parked::{Follower, follow_letters};
@@ -35,6 +35,8 @@ use crate::sources::status::State;
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// How often the ends of the partitions are asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// How long leaving the group may take.
+const LEFT_WITHIN: Duration = Duration::from_secs(10);
 /// Most bytes of the events of all partitions together, and the least of one.
 const EVENTS_BYTES_MAX: usize = 256 * 1024 * 1024;
 const EVENT_BYTES_MIN: usize = 256 * 1024;
@@ -149,7 +151,12 @@ impl Member {
                     }
                     self.commit();
                 }
-                _ = looks.tick() => self.look(),
+                _ = looks.tick() => {
+                    if let Some(error) = self.overdue() {
+                        break Outcome::Broken(error);
+                    }
+                    self.look();
+                }
             }
         };
         drop(consumer);
@@ -244,6 +251,15 @@ impl Member {
         }
     }
 
+    /// Why the member is given up, if its group has not had it for too long.
+    fn overdue(&self) -> Option<anyhow::Error> {
+        let longest = settled_within(drain_max(&self.source));
+        let settled = &self.consumer.context().settled;
+        settled
+            .is_overdue(longest, Instant::now())
+            .then(|| anyhow!("the group has not taken the member back within {longest:?}"))
+    }
+
     /// Asks how far the partitions go, unless the answer before is still awaited.
     fn look(&mut self) {
         if self.look.as_ref().is_none_or(JoinHandle::is_finished) {
@@ -281,8 +297,9 @@ impl Member {
         for call in [self.commit.take(), self.look.take()].into_iter().flatten() {
             let _ended = timeout(COMMITTED_WITHIN, call).await;
         }
-        // Waits for the group to let it go.
-        let _left = spawn_blocking(move || drop(self)).await;
+        // Waits for the group to let it go; one that is stuck may never do.
+        let left = spawn_blocking(move || drop(self));
+        let _left = timeout(LEFT_WITHIN, left).await;
     }
 
     /// Answers what nobody has answered yet; nothing more is read.

@@ -17,6 +17,7 @@ mod member;
 mod parked;
 mod prepare;
 mod progress;
+mod settled;
 mod start;
 mod worker;
 
