@@ -10,7 +10,7 @@ use settlement::{
 use sqlx::{Connection, MySqlConnection};
 use uuid::Uuid;
 
-use crate::error::SettleError;
+use crate::{adjust::Adjustments, error::SettleError};
 
 /// Lines written in one transaction; below what a prepared statement's 65,535 parameters allow.
 const CHUNK_ROWS: u32 = 2_000;
@@ -71,15 +71,18 @@ impl Closing<'_> {
             let span = self.span(from, period.to);
             // The day of the last batch was perhaps not over when that was closed; its rest is
             // settled with the next one.
-            if from >= period.to
-                || source_table::first_unsettled_day(db, book, span)
-                    .await?
-                    .is_none()
-            {
+            if from >= period.to || !is_needed(db, &contracts, book, span, last.as_ref()).await? {
                 continue;
             }
             let paid_out_on = period.paid_out(contract.payout_days)?;
-            let batch = Batch::opened(book.clone(), contract, period, paid_out_on, self.now);
+            let batch = Batch::opened(
+                book.clone(),
+                contract,
+                period,
+                paid_out_on,
+                contracts.revisions(),
+                self.now,
+            );
             batch_table::insert(db, &batch).await?;
             last = Some(self.finish(db, &contracts, batch).await?);
             closed += 1;
@@ -103,12 +106,23 @@ impl Closing<'_> {
         batch: Batch,
     ) -> Result<Batch, SettleError> {
         let last = batch_table::last_closed(db, &batch.book).await?;
-        let from = last.map_or_else(first_day, |last| last.period.to);
+        let from = last.as_ref().map_or_else(first_day, |last| last.period.to);
         let span = self.span(from, batch.period.to);
         if let Some(first) = source_table::first_unsettled_day(db, &batch.book, span).await? {
             let days = first.iter_days().take_while(|day| *day <= batch.period.to);
             for day in days {
                 gather(db, contracts, &batch, day, span.before).await?;
+            }
+        }
+        if let Some(last) = last
+            && let Some(mut adjustments) = Adjustments::since(contracts, &batch.book, &last)
+        {
+            loop {
+                let lines = adjustments.next(db).await?;
+                if lines.is_empty() {
+                    break;
+                }
+                add(db, &batch, &lines).await?;
             }
         }
         self.make_final(db, &batch).await
@@ -160,8 +174,25 @@ impl Closing<'_> {
     }
 }
 
-/// Adds what is not settled of a day to a batch, chunk by chunk. A chunk's lines and the sums they
-/// add are written together, so that whoever goes on after a crash finds both or neither.
+/// Whether there is anything to settle: something that no batch has, or that one has at another rate.
+async fn is_needed(
+    db: &mut MySqlConnection,
+    contracts: &Contracts,
+    book: &Book,
+    span: Span,
+    last: Option<&Batch>,
+) -> Result<bool, SettleError> {
+    let unsettled = source_table::first_unsettled_day(db, book, span).await?;
+    if unsettled.is_some() {
+        return Ok(true);
+    }
+    match last.and_then(|last| Adjustments::since(contracts, book, last)) {
+        Some(mut adjustments) => Ok(!adjustments.next(db).await?.is_empty()),
+        None => Ok(false),
+    }
+}
+
+/// Adds what is not settled of a day to a batch, chunk by chunk.
 async fn gather(
     db: &mut MySqlConnection,
     contracts: &Contracts,
@@ -178,17 +209,24 @@ async fn gather(
         };
         from = last.payment_id;
         let mut lines: Vec<Line> = Vec::with_capacity(sources.len());
-        let mut totals = Totals::none(batch.carried_in);
         for source in sources {
-            let line = source.at(contracts.in_force(source.captured_on)?.rate)?;
-            totals = totals.with(line.item)?;
-            lines.push(line);
+            lines.push(source.at(contracts.in_force(source.captured_on)?.rate)?);
         }
-        let mut tx = db.begin().await?;
-        batch_table::add(&mut tx, batch.id, lines.len(), totals).await?;
-        item_table::insert(&mut tx, batch.id, &lines).await?;
-        tx.commit().await?;
+        add(db, batch, &lines).await?;
     }
+}
+
+/// Adds lines to a batch together with the sums that they add, so that whoever goes on after a crash
+/// finds both or neither.
+async fn add(db: &mut MySqlConnection, batch: &Batch, lines: &[Line]) -> Result<(), SettleError> {
+    let mut totals = Totals::none(batch.carried_in);
+    for line in lines {
+        totals = totals.with(line.item)?;
+    }
+    let mut tx = db.begin().await?;
+    batch_table::add(&mut tx, batch.id, lines.len(), totals).await?;
+    item_table::insert(&mut tx, batch.id, lines).await?;
+    Ok(tx.commit().await?)
 }
 
 /// No payment is older.

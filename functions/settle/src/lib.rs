@@ -1,5 +1,6 @@
 //! `POST /settlements` and a schedule: close the periods of merchants.
 
+mod adjust;
 mod close;
 mod control;
 mod error;

@@ -30,7 +30,8 @@ struct Source {
     captured: u64,
     refunded: u64,
     sold_on: NaiveDate,
-    settled: bool,
+    /// Revision and rate of its newest item.
+    settled: Option<(u16, u16)>,
 }
 
 type Sources = HashMap<(Uuid, u32), Source>;
@@ -101,7 +102,7 @@ pub(crate) async fn check(
         let over = last_days
             .get(&source.book)
             .is_some_and(|last| source.sold_on < *last);
-        check.ensure(source.settled || !over, || {
+        check.ensure(source.settled.is_some() || !over, || {
             let name = payment::PaymentId::from(*payment_id);
             format!("{name} {seq} of {} is in no settlement", source.sold_on)
         });
@@ -150,7 +151,7 @@ impl From<SourceRow> for Source {
             captured: row.captured_amount,
             refunded: row.refunded_amount,
             sold_on: row.sold_on,
-            settled: false,
+            settled: None,
         }
     }
 }
@@ -290,16 +291,9 @@ async fn items(
 
 fn compare_item(check: &mut Check, row: &ItemRow, sources: &mut Sources) {
     let source = sources.get_mut(&(row.payment_id, row.seq));
-    let asked = source.map(|source| {
-        source.settled = true;
-        let (supply, vat) = kept(source, row.fee_bp);
-        (
-            source.kind.clone(),
-            source.amount,
-            source.sold_on,
-            supply,
-            vat,
-        )
+    let asked = source.and_then(|source| {
+        let before = source.settled.replace((row.revision, row.fee_bp));
+        asked(source, before, row)
     });
     let found = (
         row.kind.clone(),
@@ -315,6 +309,30 @@ fn compare_item(check: &mut Check, row: &ItemRow, sources: &mut Sources) {
             row.seq
         )
     });
+}
+
+/// What an item must say after the one `before` it: the first settles its source; after that an odd
+/// one takes back what the one before came to, without the amount, and an even one settles it anew.
+fn asked(
+    source: &Source,
+    before: Option<(u16, u16)>,
+    row: &ItemRow,
+) -> Option<(String, u64, NaiveDate, u64, u64)> {
+    let follows = before.map_or(Some(0), |(revision, _)| revision.checked_add(1));
+    let taken_back = row.revision % 2 == 1;
+    if follows != Some(row.revision)
+        || taken_back && before.is_none_or(|(_, rate)| rate != row.fee_bp)
+    {
+        return None;
+    }
+    let kind = match (source.kind.as_str(), taken_back) {
+        (kind, false) => kind,
+        ("CAPTURE", true) => "REFUND",
+        (_, true) => "CAPTURE",
+    };
+    let amount = if row.revision == 0 { source.amount } else { 0 };
+    let (supply, vat) = kept(source, row.fee_bp);
+    Some((kind.to_owned(), amount, source.sold_on, supply, vat))
 }
 
 /// Supply and tax that are kept of a capture, or go back with a refund: what was to go back after it
@@ -372,7 +390,43 @@ mod tests {
             captured,
             refunded,
             sold_on: NaiveDate::MIN,
-            settled: false,
+            settled: None,
+        }
+    }
+
+    fn item(revision: u16, fee_bp: u16) -> ItemRow {
+        ItemRow {
+            payment_id: Uuid::nil(),
+            seq: 2,
+            revision,
+            settlement_id: Uuid::nil(),
+            kind: String::new(),
+            amount: 0,
+            fee_bp,
+            supply: 0,
+            vat: 0,
+            sold_on: NaiveDate::MIN,
+        }
+    }
+
+    #[test]
+    fn adjustment_takes_back_what_was_kept_and_keeps_anew() {
+        let capture = source("CAPTURE", 64_601, 64_601, 0);
+        let says = |before, revision, rate| {
+            let asked = asked(&capture, before, &item(revision, rate));
+            asked.map(|(kind, amount, _, supply, vat)| (kind, amount, supply + vat))
+        };
+        let of = |kind: &str, amount, fee| Some((kind.to_owned(), amount, fee));
+        assert_eq!(says(None, 0, 231), of("CAPTURE", 64_601, 1_492));
+        assert_eq!(says(Some((0, 231)), 1, 231), of("REFUND", 0, 1_492));
+        assert_eq!(says(Some((1, 231)), 2, 100), of("CAPTURE", 0, 646));
+        for (before, revision, rate) in [
+            (None, 1, 231),
+            (Some((0, 231)), 1, 100),
+            (Some((0, 231)), 2, 231),
+            (Some((0, 231)), 0, 231),
+        ] {
+            assert_eq!(says(before, revision, rate), None);
         }
     }
 

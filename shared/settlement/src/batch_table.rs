@@ -6,7 +6,8 @@ use sqlx::{AssertSqlSafe, FromRow, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
 use crate::{
-    Book, Closing, Contract, Cycle, Period, SettlementId, Totals, source_table::parse_currency,
+    Book, Closing, Contract, Cycle, Period, Revisions, SettlementId, Totals,
+    source_table::parse_currency,
 };
 
 /// One merchant's settlement of one period, in one currency.
@@ -32,6 +33,8 @@ pub struct Batch {
     pub carried_in: Money,
     /// What came of it.
     pub closing: Closing,
+    /// The contracts that there were.
+    pub contracts: Revisions,
     /// When it was closed, if it is.
     pub updated_at: DateTime<Utc>,
 }
@@ -44,6 +47,7 @@ impl Batch {
         contract: Contract,
         period: Period,
         paid_out_on: NaiveDate,
+        contracts: Revisions,
         now: DateTime<Utc>,
     ) -> Self {
         let nothing = Money::zero(book.currency);
@@ -61,6 +65,7 @@ impl Batch {
                 payout: nothing,
                 carried: nothing,
             },
+            contracts,
             updated_at: now,
         }
     }
@@ -81,8 +86,8 @@ pub struct Filter {
 
 const COLUMNS: &str = "SELECT settlement_id, merchant_id, currency, cycle, period_from, period_to, \
      paid_out_on, status = 'CLOSED' AS closed, item_count, captured, refunded, supply, vat, \
-     reversed_supply, reversed_vat, carried_in, payout, carried_out, updated_at \
-     FROM settlement_batch";
+     reversed_supply, reversed_vat, carried_in, payout, carried_out, own_revision, \
+     standard_revision, updated_at FROM settlement_batch";
 
 #[derive(FromRow)]
 struct Row {
@@ -104,6 +109,8 @@ struct Row {
     carried_in: u64,
     payout: u64,
     carried_out: u64,
+    own_revision: u16,
+    standard_revision: u16,
     updated_at: DateTime<Utc>,
 }
 
@@ -139,6 +146,10 @@ impl Row {
                 payout: money(self.payout)?,
                 carried: money(self.carried_out)?,
             },
+            contracts: Revisions {
+                own: self.own_revision,
+                standard: self.standard_revision,
+            },
             updated_at: self.updated_at,
         })
     }
@@ -155,8 +166,8 @@ fn money(minor: u64, currency: Currency) -> sqlx::Result<Money> {
 pub async fn insert(db: &mut MySqlConnection, batch: &Batch) -> sqlx::Result<()> {
     sqlx::query(
         "INSERT INTO settlement_batch (settlement_id, merchant_id, currency, cycle, period_from, \
-             period_to, paid_out_on, status, updated_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, 'OPEN', ?)",
+             period_to, paid_out_on, own_revision, standard_revision, status, updated_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'OPEN', ?)",
     )
     .bind(batch.id.uuid())
     .bind(&batch.book.merchant_id)
@@ -165,6 +176,8 @@ pub async fn insert(db: &mut MySqlConnection, batch: &Batch) -> sqlx::Result<()>
     .bind(batch.period.from)
     .bind(batch.period.to)
     .bind(batch.paid_out_on)
+    .bind(batch.contracts.own)
+    .bind(batch.contracts.standard)
     .bind(batch.updated_at)
     .execute(db)
     .await?;

@@ -26,6 +26,15 @@ pub struct Contracts {
     pub standard: Vec<Contract>,
 }
 
+/// How many contracts there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revisions {
+    /// The merchant's own.
+    pub own: u16,
+    /// The standard ones.
+    pub standard: u16,
+}
+
 /// No contract says what a day's captures cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no contract was in force on {0}")]
@@ -46,6 +55,25 @@ impl Contracts {
         latest(&self.own)
             .or_else(|| latest(&self.standard))
             .ok_or(NoContract(day))
+    }
+
+    /// The newest revisions.
+    #[must_use]
+    pub fn revisions(&self) -> Revisions {
+        let newest = |contracts: &[Contract]| contracts.iter().map(|it| it.revision).max();
+        Revisions {
+            own: newest(&self.own).unwrap_or_default(),
+            standard: newest(&self.standard).unwrap_or_default(),
+        }
+    }
+
+    /// The first day for which there is a contract that is newer than these revisions.
+    #[must_use]
+    pub fn changed_from(&self, known: Revisions) -> Option<NaiveDate> {
+        let own = self.own.iter().filter(|it| it.revision > known.own);
+        let standard = self.standard.iter();
+        let standard = standard.filter(|it| it.revision > known.standard);
+        own.chain(standard).map(|it| it.effective_from).min()
     }
 
     /// The periods whose last day is one from `from` to `to`, in order, each with its contract.
@@ -111,6 +139,17 @@ mod tests {
         assert_eq!(standard.cycle, Cycle::Daily);
         let before = date("2025-12-31");
         assert_eq!(contracts().in_force(before), Err(NoContract(before)));
+    }
+
+    #[test]
+    fn contracts_that_came_since_say_from_which_day_on_they_change_something() {
+        let known = |own, standard| Revisions { own, standard };
+        let from = |known| contracts().changed_from(known).map(|day| day.to_string());
+        assert_eq!(contracts().revisions(), known(4, 1));
+        assert_eq!(from(known(4, 1)), None);
+        assert_eq!(from(known(2, 1)).as_deref(), Some("2026-04-01"));
+        assert_eq!(from(known(1, 1)).as_deref(), Some("2026-04-01"));
+        assert_eq!(from(known(4, 0)).as_deref(), Some("2026-01-01"));
     }
 
     #[test]

@@ -6,9 +6,6 @@ use uuid::Uuid;
 
 use crate::{Item, Kind, Line, SettlementId, settled::SettledLine};
 
-/// The capture or refund of that number itself.
-const ITSELF: u16 = 0;
-
 /// A stored line, as it is shown.
 #[derive(Clone, Debug, FromRow)]
 pub struct Row {
@@ -67,7 +64,7 @@ pub async fn insert(
         };
         row.push_bind(line.source.payment_id)
             .push_bind(line.source.seq)
-            .push_bind(ITSELF)
+            .push_bind(line.revision)
             .push_bind(id.uuid())
             .push_bind(kind.name())
             .push_bind(amount.minor())

@@ -1,6 +1,7 @@
 //! What a merchant is paid, and when: fees, periods, business days and carried balances, as Korean
 //! acquirers settle. Rules know no SQL, which stands in a module for each table.
 
+mod adjustment;
 mod batch;
 pub mod batch_table;
 mod calendar;
@@ -17,10 +18,11 @@ pub mod settled;
 pub mod source_table;
 mod view;
 
+pub use adjustment::Adjustable;
 pub use batch::{Closing, Item, Totals, close};
 pub use batch_table::Batch;
 pub use calendar::{UnknownYear, YEARS, business_days_after, is_business_day};
-pub use contract::{Contract, Contracts, NoContract};
+pub use contract::{Contract, Contracts, NoContract, Revisions};
 pub use cycle::{Cycle, Period, UnknownCycle};
 pub use fee::{Fee, FeeRate, RateError};
 pub use id::{InvalidSettlementId, SettlementId};

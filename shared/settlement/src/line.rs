@@ -32,6 +32,8 @@ pub struct Line {
     pub source: Unsettled,
     /// Of the capture.
     pub rate: FeeRate,
+    /// 0 for the capture or refund itself; those after it adjust its fee.
+    pub revision: u16,
     /// What it comes to.
     pub item: Item,
 }
@@ -59,6 +61,7 @@ impl Unsettled {
         Ok(Line {
             source: self,
             rate,
+            revision: 0,
             item,
         })
     }

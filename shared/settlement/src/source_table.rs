@@ -5,7 +5,7 @@ use money::{Currency, Money};
 use sqlx::{FromRow, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
-use crate::{Kind, Source, Unsettled, control::DayTotal};
+use crate::{Adjustable, FeeRate, Kind, Source, Unsettled, control::DayTotal};
 
 /// The table.
 pub const TABLE: &str = "settlement_source";
@@ -189,6 +189,62 @@ pub async fn unsettled(
     rows.into_iter()
         .map(|row| row.read(book.currency, day))
         .collect()
+}
+
+#[derive(FromRow)]
+struct SettledRow {
+    fee_bp: u16,
+    revision: u16,
+    #[sqlx(flatten)]
+    source: Row,
+}
+
+/// What is settled of a day, of captures of the day `first` or later, after a place, by payment and
+/// number, at most `rows_max`: each line as it was settled last.
+///
+/// # Errors
+/// Those of the database.
+pub async fn settled(
+    db: &mut MySqlConnection,
+    book: &Book,
+    first: NaiveDate,
+    day: NaiveDate,
+    after: (Uuid, u32),
+    rows_max: u32,
+) -> sqlx::Result<Vec<Adjustable>> {
+    let rows: Vec<SettledRow> = sqlx::query_as(
+        "SELECT s.payment_id, s.seq, s.kind = 'CAPTURE' AS captures, s.amount, s.captured_amount,
+                s.refunded_amount, c.sold_on AS captured_on, i.fee_bp, i.revision
+           FROM settlement_source s FORCE INDEX (ix_settlement_source_sold)
+                STRAIGHT_JOIN settlement_source c
+                  ON c.payment_id = s.payment_id AND c.kind = 'CAPTURE' AND c.sold_on >= ?
+                STRAIGHT_JOIN settlement_item i
+                  ON i.payment_id = s.payment_id AND i.seq = s.seq
+                 AND i.revision = (SELECT MAX(n.revision) FROM settlement_item n
+                                    WHERE n.payment_id = s.payment_id AND n.seq = s.seq)
+          WHERE s.merchant_id = ? AND s.currency = ? AND s.sold_on = ?
+            AND (s.payment_id > ? OR s.payment_id = ? AND s.seq > ?)
+          ORDER BY s.payment_id, s.seq LIMIT ?",
+    )
+    .bind(first)
+    .bind(&book.merchant_id)
+    .bind(book.currency.code())
+    .bind(day)
+    .bind(after.0)
+    .bind(after.0)
+    .bind(after.1)
+    .bind(rows_max)
+    .fetch_all(db)
+    .await?;
+    let line = |row: SettledRow| {
+        let rate = FeeRate::new(row.fee_bp);
+        Ok(Adjustable {
+            rate: rate.map_err(|error| sqlx::Error::Decode(error.into()))?,
+            revision: row.revision,
+            source: row.source.read(book.currency, day)?,
+        })
+    };
+    rows.into_iter().map(line).collect()
 }
 
 impl Row {
