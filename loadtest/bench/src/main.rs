@@ -7,6 +7,7 @@ mod alarm;
 mod batches;
 mod commit;
 mod connection;
+mod consumers;
 mod crowd;
 mod figures;
 mod journal;
@@ -77,6 +78,12 @@ enum Measured {
         #[arg(long, value_delimiter = ',', default_value = "5000,10000,100000,300000",
               value_parser = value_parser!(u64).range(1..))]
         items: Vec<u64>,
+    },
+    /// Events of payments that nobody made, and how fast other services take them; spoils the books
+    Consumers {
+        /// Events that are sent
+        #[arg(long, default_value_t = 200_000, value_parser = value_parser!(u64).range(1..))]
+        events: u64,
     },
     /// From the start of the runtime to the first answer, and what it uses while idle
     Start,
@@ -173,6 +180,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Measured::Settle { items } => {
             settle::measure(&target::service("ops")?, &items, &journal).await
         }
+        Measured::Consumers { events } => consumers::measure(events, &journal).await,
         Measured::Start => start::measure(&service()?, &journal).await,
     }
 }
