@@ -1,10 +1,7 @@
-use std::collections::BTreeSet;
-
 use consumer::{Answer, Batch, Record};
 use db::Retry;
 use ledger::{Journal, table as ledger_table};
-use sqlx::{MySqlConnection, MySqlPool};
-use uuid::Uuid;
+use sqlx::MySqlPool;
 
 use crate::event::journal;
 
@@ -33,25 +30,12 @@ async fn post(pool: &MySqlPool, journals: Vec<Journal>) -> sqlx::Result<u64> {
     let mut retry = Retry::new();
     loop {
         let journals = journals.clone();
-        let posted = db::transaction(pool, |tx| {
-            Box::pin(async move { post_new(tx, journals).await })
-        });
+        let posted = db::transaction(pool, |tx| Box::pin(ledger_table::insert_new(tx, journals)));
         match posted.await {
             Err(error) if retry.again(&error).await => {}
             result => return result,
         }
     }
-}
-
-async fn post_new(tx: &mut MySqlConnection, mut journals: Vec<Journal>) -> sqlx::Result<u64> {
-    let mut seen: BTreeSet<Uuid> = BTreeSet::new();
-    let subjects: Vec<Uuid> = journals.iter().map(|journal| journal.subject_id).collect();
-    seen.extend(ledger_table::posted(tx, &subjects).await?);
-    journals.retain(|journal| !journal.entries.is_empty() && seen.insert(journal.subject_id));
-    if !journals.is_empty() {
-        ledger_table::insert(tx, &journals).await?;
-    }
-    Ok(journals.len() as u64)
 }
 
 fn refuse(record: &Record, why: &str) {

@@ -17,6 +17,10 @@ pub enum Account {
     VatPayable,
     /// Settled, and on its way to merchants.
     PayoutInTransit,
+    /// Differences to what the acquirer says, until they are explained.
+    ReconSuspense,
+    /// Differences to what the acquirer says that we bear.
+    ReconWriteOff,
 }
 
 /// Not an account of the chart.
@@ -26,7 +30,7 @@ pub struct UnknownAccount(String);
 
 impl Account {
     /// Every account.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Hold,
         Self::HoldContra,
         Self::NetworkReceivable,
@@ -34,6 +38,8 @@ impl Account {
         Self::Fee,
         Self::VatPayable,
         Self::PayoutInTransit,
+        Self::ReconSuspense,
+        Self::ReconWriteOff,
     ];
 
     /// The name in SQL and JSON: `kind:name`.
@@ -47,6 +53,8 @@ impl Account {
             Self::Fee => "income:fee",
             Self::VatPayable => "liability:vat-payable",
             Self::PayoutInTransit => "liability:payout-in-transit",
+            Self::ReconSuspense => "liability:recon-suspense",
+            Self::ReconWriteOff => "expense:recon-write-off",
         }
     }
 }

@@ -12,6 +12,8 @@
 //! | | income:fee, given back with refunds | liability:merchant-payable |
 //! | | liability:vat-payable, given back with refunds | liability:merchant-payable |
 //! | | liability:merchant-payable | liability:payout-in-transit |
+//! | difference, theirs is more | asset:network-receivable | liability:recon-suspense, or expense:recon-write-off |
+//! | difference, theirs is less | liability:recon-suspense, or expense:recon-write-off | asset:network-receivable |
 
 use money::Money;
 
@@ -118,6 +120,52 @@ pub fn settle(settled: Settled) -> Result<Vec<Entry>, EntryError> {
         .collect()
 }
 
+/// What an acquirer's version comes to, against ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// They owe us so much more.
+    More(Money),
+    /// They owe us so much less.
+    Less(Money),
+}
+
+/// Who bears a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearer {
+    /// Nobody yet: their version counts, and waits to be explained.
+    Suspense,
+    /// We do.
+    WriteOff,
+}
+
+/// Makes what the network owes us what it says it does.
+///
+/// # Errors
+/// `Zero`.
+pub fn difference(difference: Difference, bearer: Bearer) -> Result<Vec<Entry>, EntryError> {
+    let bearer = match bearer {
+        Bearer::Suspense => Account::ReconSuspense,
+        Bearer::WriteOff => Account::ReconWriteOff,
+    };
+    let entry = match difference {
+        Difference::More(amount) => Entry::new(Account::NetworkReceivable, bearer, amount),
+        Difference::Less(amount) => Entry::new(bearer, Account::NetworkReceivable, amount),
+    };
+    Ok(vec![entry?])
+}
+
+/// Undoes the whole journal `seq` of a subject.
+///
+/// # Errors
+/// None for entries that are [`Entry`].
+pub fn undo(entries: &[Entry], seq: u32) -> Result<Vec<Entry>, EntryError> {
+    let undone = |(line, entry): (u8, &Entry)| {
+        let opposite = Entry::new(entry.credit(), entry.debit(), entry.amount())?;
+        Ok(opposite.reversing(EntryRef { seq, line }))
+    };
+    (0..).zip(entries).map(undone).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -179,6 +227,45 @@ mod tests {
         assert_eq!(balances[&Account::Fee], -1_356);
         assert_eq!(balances[&Account::VatPayable], -136);
         assert_eq!(balances[&Account::PayoutInTransit], -63_109);
+    }
+
+    #[test]
+    fn difference_is_owed_by_the_network_or_no_more() {
+        for (apart, bearer, account, owed) in [
+            (
+                Difference::More(won(7)),
+                Bearer::Suspense,
+                Account::ReconSuspense,
+                7,
+            ),
+            (
+                Difference::Less(won(7)),
+                Bearer::Suspense,
+                Account::ReconSuspense,
+                -7,
+            ),
+            (
+                Difference::More(won(7)),
+                Bearer::WriteOff,
+                Account::ReconWriteOff,
+                7,
+            ),
+            (
+                Difference::Less(won(7)),
+                Bearer::WriteOff,
+                Account::ReconWriteOff,
+                -7,
+            ),
+        ] {
+            let mut entries = difference(apart, bearer).unwrap();
+            let after = balances(&entries);
+            assert_eq!(after[&Account::NetworkReceivable], owed);
+            assert_eq!(after[&account], -owed);
+            let undone = undo(&entries, 1).unwrap();
+            assert_eq!(undone[0].reverses(), Some(EntryRef { seq: 1, line: 0 }));
+            entries.extend(undone);
+            assert!(balances(&entries).values().all(|balance| *balance == 0));
+        }
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! SQL of `ledger_entry`. The functions' database user may insert and read, nothing else.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
@@ -135,19 +137,37 @@ pub async fn first_posted(
     .await
 }
 
-/// Which of these subjects have posted something.
+/// Posts the journals that are not posted yet; how many. One without entries posts nothing.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn posted(tx: &mut MySqlConnection, subjects: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
-    if subjects.is_empty() {
-        return Ok(Vec::new());
+/// Those of the database; a journal that another transaction posts at the same moment is a duplicate
+/// key.
+pub async fn insert_new(tx: &mut MySqlConnection, mut journals: Vec<Journal>) -> sqlx::Result<u64> {
+    let name = |journal: &Journal| (journal.subject_id, journal.seq);
+    journals.retain(|journal| !journal.entries.is_empty());
+    let asked: Vec<(Uuid, u32)> = journals.iter().map(name).collect();
+    let mut seen = posted(tx, &asked).await?;
+    journals.retain(|journal| seen.insert(name(journal)));
+    if !journals.is_empty() {
+        insert(tx, &journals).await?;
+    }
+    Ok(journals.len() as u64)
+}
+
+/// Which of these journals are posted, each by its subject and `seq`.
+async fn posted(
+    tx: &mut MySqlConnection,
+    journals: &[(Uuid, u32)],
+) -> sqlx::Result<HashSet<(Uuid, u32)>> {
+    if journals.is_empty() {
+        return Ok(HashSet::new());
     }
     let mut query = QueryBuilder::<MySql>::new(
-        "SELECT DISTINCT subject_id FROM ledger_entry WHERE subject_id IN ",
+        "SELECT DISTINCT subject_id, seq FROM ledger_entry WHERE (subject_id, seq) IN ",
     );
-    query.push_tuples(subjects, |mut tuple, subject| {
-        tuple.push_bind(subject);
+    query.push_tuples(journals, |mut tuple, (subject, seq)| {
+        tuple.push_bind(*subject).push_bind(*seq);
     });
-    query.build_query_scalar().fetch_all(tx).await
+    let found = query.build_query_as().fetch_all(tx).await?;
+    Ok(found.into_iter().collect())
 }
