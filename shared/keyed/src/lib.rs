@@ -3,7 +3,8 @@
 //!
 //! A session holds what it has taken, and loses it when it dies or is cut off; whoever sends the
 //! request again then goes on where it stopped. So the work must be such that doing it again changes
-//! nothing. Payments, whose whole effect is one transaction, have `operation` instead.
+//! nothing, or be one transaction that keeps its reply, too ([`Keyed::once`]). Payments, which share
+//! transactions, have `operation` instead.
 
 mod session;
 
@@ -13,7 +14,7 @@ use idempotency::{Claim, Reply, table as idem_table};
 use outbox::Request;
 use problem::{Code, Problem};
 use serde::Serialize;
-use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{Connection, MySqlConnection, mysql::MySqlConnectOptions};
 use uuid::Uuid;
 
 pub use session::Session;
@@ -77,17 +78,51 @@ impl Keyed {
     /// # Errors
     /// `unavailable` without the database.
     pub async fn finish<T: Serialize>(mut self, status: u16, value: &T) -> Result<Answer, Problem> {
-        let body = serde_json::to_vec(value).map_err(|_| Problem::unavailable())?;
-        let reply = Reply {
-            status,
-            body: body.into(),
-        };
-        let claims = [(&self.claim, Some(&reply))];
-        let kept = idem_table::claim(self.session.db(), &claims, Utc::now()).await;
-        kept.map_err(unavailable)?;
+        let reply = keep(self.session.db(), &self.claim, status, value).await?;
         self.session.end().await;
         Ok(Answer::Stored(reply))
     }
+
+    /// Does work in one transaction, which also keeps the status and JSON that it answers. Work that
+    /// fails changes nothing, and keeps nothing.
+    ///
+    /// # Errors
+    /// Those of the work; `unavailable` without the database.
+    pub async fn once<T, E, F>(mut self, work: F) -> Result<Answer, Problem>
+    where
+        T: Serialize,
+        Problem: From<E>,
+        F: for<'c> FnOnce(&'c mut MySqlConnection) -> db::Work<'c, (u16, T), E>,
+    {
+        let mut tx = self.session.db().begin().await.map_err(unavailable)?;
+        let kept = match work(&mut tx).await {
+            Ok((status, value)) => keep(&mut tx, &self.claim, status, &value).await,
+            Err(error) => Err(error.into()),
+        };
+        let ended = match kept {
+            Ok(_) => tx.commit().await,
+            Err(_) => tx.rollback().await,
+        };
+        ended.map_err(unavailable)?;
+        self.session.end().await;
+        kept.map(Answer::Stored)
+    }
+}
+
+async fn keep<T: Serialize>(
+    db: &mut MySqlConnection,
+    claim: &Claim,
+    status: u16,
+    value: &T,
+) -> Result<Reply, Problem> {
+    let body = serde_json::to_vec(value).map_err(|_| Problem::unavailable())?;
+    let reply = Reply {
+        status,
+        body: body.into(),
+    };
+    let kept = idem_table::claim(db, &[(claim, Some(&reply))], Utc::now()).await;
+    kept.map_err(unavailable)?;
+    Ok(reply)
 }
 
 fn claim(call: &Call) -> Result<Claim, Problem> {
