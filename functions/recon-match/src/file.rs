@@ -2,19 +2,22 @@ use std::collections::HashMap;
 
 use chrono::Utc;
 use recon::{
-    Days, ItemId, MatchResult, StatementFile, file_table,
+    Cause, Days, ItemId, MatchResult, Operator, StatementFile, case_table, file_table,
     match_table::{self, Lines, Missing},
     row_table,
 };
 use sqlx::{Connection, MySqlConnection};
+use telemetry::TraceContext;
 use uuid::Uuid;
 
-use crate::told;
+use crate::{FUNCTION, told};
 
 /// Lines looked at in one statement.
 const CHUNK_LINES: u32 = 10_000;
 /// Most refunds of one amount that a payment has; of more, the rest is left over.
 const ROUNDS_MAX: usize = 64;
+/// Decided items of a superseded file looked up in one statement.
+const ITEMS_MAX: u32 = 500;
 /// Transactions noted as missing in one transaction of the database.
 const MISSING_ROWS: u32 = 2_000;
 
@@ -54,6 +57,7 @@ pub(crate) async fn matched(db: &mut MySqlConnection, file: &StatementFile) -> s
 /// was wrong.
 async fn supersede(db: &mut MySqlConnection, file: &StatementFile) -> sqlx::Result<()> {
     while let Some(old) = file_table::superseded(db, file).await? {
+        take_back(db, &old, file).await?;
         for lines in chunks(old.row_count) {
             row_table::supersede(db, old.no, lines).await?;
         }
@@ -62,6 +66,35 @@ async fn supersede(db: &mut MySqlConnection, file: &StatementFile) -> sqlx::Resu
         tx.commit().await?;
     }
     Ok(())
+}
+
+/// Takes back what was decided about a file that a later one takes the place of.
+async fn take_back(
+    db: &mut MySqlConnection,
+    old: &StatementFile,
+    new: &StatementFile,
+) -> sqlx::Result<()> {
+    let cause = Cause {
+        by: Operator {
+            key_id: FUNCTION.to_owned(),
+            holder: FUNCTION.to_owned(),
+        },
+        reason: format!("the file {} speaks for the same days", new.id),
+        traceparent: TraceContext::root().traceparent(),
+        request: None,
+        now: Utc::now(),
+    };
+    loop {
+        let items = case_table::decided_in(db, old.no, ITEMS_MAX).await?;
+        if items.is_empty() {
+            return Ok(());
+        }
+        for item_id in items {
+            let mut tx = db.begin().await?;
+            recon::take_back(&mut tx, item_id, &cause).await?;
+            tx.commit().await?;
+        }
+    }
 }
 
 /// The lines of a file's rows: the header is line 1.

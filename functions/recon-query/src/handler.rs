@@ -1,14 +1,14 @@
 use guard::{Answer, Call};
 use problem::{Code, Problem};
 use recon::{
-    FileId, StatementFile, file_table,
+    FileId, ItemId, StatementFile, case_table, file_table,
     item_table::{self, Filter},
 };
 use serde::Serialize;
 use sqlx::{MySqlConnection, MySqlPool};
 use utoipa::ToSchema;
 
-use crate::{FileView, ItemView, ItemsRequest};
+use crate::{FileView, ItemDetail, ItemView, ItemsRequest};
 
 /// A page of items: rows by file and line, then what is missing in files.
 #[derive(Serialize, ToSchema)]
@@ -19,7 +19,7 @@ pub struct ReconItemList {
     has_more: bool,
 }
 
-/// Answers whichever of the two routes was asked.
+/// Answers whichever of the three routes was asked.
 ///
 /// # Errors
 /// The problems of the route.
@@ -27,6 +27,7 @@ pub async fn query(pool: MySqlPool, call: Call) -> Result<Answer, Problem> {
     match call.path.split('/').collect::<Vec<_>>()[..] {
         ["", "recon", "files", file_id] => file(pool, &call, file_id).await,
         ["", "recon", "items"] => items(pool, call).await,
+        ["", "recon", "items", item_id] => item(pool, &call, item_id).await,
         _ => Err(Problem::new(Code::RouteNotFound, "There is no such route.")),
     }
 }
@@ -77,6 +78,31 @@ pub async fn items(pool: MySqlPool, call: Call) -> Result<Answer, Problem> {
     items.truncate(limit as usize);
     let data = items.iter().filter_map(ItemView::new).collect();
     Answer::json(&ReconItemList { data, has_more })
+}
+
+/// One item, with what was decided about it.
+///
+/// # Errors
+/// The problems of the route.
+#[utoipa::path(
+    get, path = "/recon/items/{itemId}", tag = "reconciliation",
+    params(("itemId" = String, Path)),
+    responses((status = 200, description = "The item", body = ItemDetail))
+)]
+pub async fn item(pool: MySqlPool, call: &Call, item_id: &str) -> Result<Answer, Problem> {
+    call.no_query()?;
+    let not_found = || Problem::new(Code::ItemNotFound, "There is no such item.");
+    let id: ItemId = item_id.parse().map_err(|_| not_found())?;
+    let found = read(&pool, move |db| {
+        Box::pin(async move {
+            let Some(item) = item_table::find(db, id).await? else {
+                return Ok(None);
+            };
+            let cases = case_table::of_item(db, id).await?;
+            Ok(ItemDetail::new(&item, &cases))
+        })
+    });
+    Answer::json(&found.await?.ok_or_else(not_found)?)
 }
 
 async fn find(pool: &MySqlPool, id: FileId) -> Result<StatementFile, Problem> {

@@ -1,6 +1,8 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use payment::PaymentId;
-use recon::{FileId, ItemId, MatchResult, Standing, TransactionKey, item_table::Item};
+use recon::{
+    Case, DecisionView, FileId, ItemId, MatchResult, Standing, TransactionKey, item_table::Item,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,6 +28,16 @@ pub struct ItemView {
     difference: Option<i64>,
     theirs: Option<Theirs>,
     ours: Option<Ours>,
+}
+
+/// An item, and what was decided about it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReconItemDetail)]
+pub struct ItemDetail {
+    #[serde(flatten)]
+    item: ItemView,
+    /// In their order.
+    decisions: Vec<DecisionView>,
 }
 
 /// As the file has it.
@@ -71,29 +83,31 @@ impl ItemView {
     pub(crate) fn new(item: &Item) -> Option<Self> {
         let ours = ours(item);
         let theirs = theirs(item);
-        let item_id = match (item.line, &ours) {
-            (Some(line), _) => ItemId::Row {
-                file_no: item.file_no,
-                line,
-            },
-            (None, Some(ours)) => ItemId::of(ours.payment_id.uuid(), ours.seq),
-            (None, None) => return None,
-        };
-        let result = item.result.as_deref().and_then(|name| name.parse().ok());
+        let result = item.result();
         let difference = item.amount.zip(item.our_amount);
         let difference = difference
             .map(|(theirs, ours)| theirs.wrapping_sub(ours).cast_signed())
             .filter(|difference| *difference != 0);
         Some(Self {
-            item_id,
+            item_id: item.id()?,
             file_id: item.file_id.into(),
             line: item.line,
             result,
-            status: result.map(MatchResult::standing),
+            status: item.standing(),
             reason: result.map(|result| reason(result, item, difference)),
             difference,
             theirs,
             ours,
+        })
+    }
+}
+
+impl ItemDetail {
+    pub(crate) fn new(item: &Item, cases: &[Case]) -> Option<Self> {
+        let decisions = cases.iter().map(DecisionView::from).collect();
+        Some(Self {
+            item: ItemView::new(item)?,
+            decisions,
         })
     }
 }

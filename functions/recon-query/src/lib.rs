@@ -1,4 +1,4 @@
-//! `GET /recon/files/{fileId}` and `/recon/items`.
+//! `GET /recon/files/{fileId}`, `/recon/items` and `/recon/items/{itemId}`.
 
 mod file;
 mod handler;
@@ -7,5 +7,5 @@ mod request;
 
 pub use file::FileView;
 pub use handler::*;
-pub use item::ItemView;
+pub use item::{ItemDetail, ItemView};
 pub use request::ItemsRequest;

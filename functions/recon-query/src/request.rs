@@ -14,7 +14,8 @@ pub struct ItemsRequest {
     /// Only with this result.
     #[param(value_type = Option<MatchResult>)]
     result: Option<String>,
-    /// Only what is to be looked at (`OPEN`), or only what is not (`CLOSED`).
+    /// Only what is to be looked at (`OPEN`), what a second operator is to decide (`PENDING`), or what is
+    /// done (`CLOSED`).
     #[param(value_type = Option<Standing>)]
     status: Option<String>,
     /// Most items to show, 1–100; 20 when left out.
@@ -56,12 +57,8 @@ impl ItemsRequest {
     /// # Errors
     /// `invalid-request`.
     pub(crate) fn standing(&self) -> Result<Option<Standing>, Problem> {
-        match self.status.as_deref() {
-            None => Ok(None),
-            Some("OPEN") => Ok(Some(Standing::Open)),
-            Some("CLOSED") => Ok(Some(Standing::Closed)),
-            Some(_) => Err(wrong("status", "OPEN or CLOSED")),
-        }
+        let standing = self.status.as_deref().map(str::parse).transpose();
+        standing.map_err(|_| wrong("status", "OPEN, PENDING or CLOSED"))
     }
 
     /// Where the page begins.

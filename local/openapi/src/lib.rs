@@ -47,7 +47,7 @@ const EVERY_CHANGE: &[Code] = &[
     tags(
         (name = "payments", description = "Authorize, capture, void, refund, look"),
         (name = "settlements", description = "Close periods, look"),
-        (name = "reconciliation", description = "Upload an acquirer's file, look at both sides"),
+        (name = "reconciliation", description = "Upload an acquirer's file, look at both sides, decide"),
         (name = "dead letters", description = "Look, replay, give up"),
         (name = "webhooks", description = "What merchants were told: look, send again"),
     ),
@@ -66,6 +66,8 @@ const EVERY_CHANGE: &[Code] = &[
         recon_upload::upload,
         recon_query::file,
         recon_query::items,
+        recon_query::item,
+        recon_resolve::resolve,
         dlq_replay::list,
         dlq_replay::replay,
         dlq_replay::purge,
@@ -205,6 +207,14 @@ fn own_problems(path: &str, changes: bool) -> &'static [Code] {
         "/payments" | "/settlements" | "/webhooks" => &[],
         "/payments/upload" => &[Code::CsvInvalid],
         "/recon/files/{fileId}" | "/recon/items" => &[Code::FileNotFound],
+        "/recon/items/{itemId}" => &[Code::ItemNotFound],
+        "/recon/items/{itemId}/resolve" => &[
+            Code::SecondOperatorRequired,
+            Code::ItemNotFound,
+            Code::ItemNotOpen,
+            Code::TransactionNotLinkable,
+            Code::NothingToWriteOff,
+        ],
         "/settlements/{settlementId}" | "/settlements/{settlementId}/items" => {
             &[Code::SettlementNotFound]
         }

@@ -32,6 +32,8 @@ const PURGE: &str = "/dlq/{topic}/purge";
 const UPLOAD: &str = "/payments/upload";
 const FILE: &str = "/recon/files/{fileId}";
 const RECON: &str = "/recon/items";
+const ITEM: &str = "/recon/items/{itemId}";
+const RESOLVE: &str = "/recon/items/{itemId}/resolve";
 const WEBHOOKS: &str = "/webhooks";
 const WEBHOOK: &str = "/webhooks/{webhookId}";
 const RESEND: &str = "/webhooks/{webhookId}/resend";
@@ -176,6 +178,56 @@ async fn reconciliation(bed: &Testbed) -> Vec<Answer> {
     ]
 }
 
+/// Decisions about the items of a file of two rows, one of which is above what one operator decides.
+async fn decisions(bed: &Testbed) -> Vec<Answer> {
+    let (demo, ops) = (bed.caller("demo"), bed.caller("ops"));
+    let rows = [1_000, 200_000].map(|amount| {
+        let key = fresh("key");
+        format!("{key},CAPTURE,{amount},1999-01-05\n")
+    });
+    let file = format!("transaction_key,type,amount,date\n{}", rows.concat());
+    let upload = ops.request("POST", UPLOAD).body(file);
+    let upload = upload.header("x-filename", "1999-01-05.csv");
+    let taken = upload.content_type("text/csv").send().await.json();
+    let open = format!(
+        "{RECON}?status=OPEN&fileId={}",
+        taken["fileId"].as_str().unwrap()
+    );
+    let mut items = json!([]);
+    until("both rows are open", async || {
+        items = ops.get(&open).await.json()["data"].take();
+        items.as_array().unwrap().len() == 2
+    })
+    .await;
+    let at = |path: &str, index: usize| {
+        path.replace("{itemId}", items[index]["itemId"].as_str().unwrap())
+    };
+    let nowhere = |path: &str| path.replace("{itemId}", "itm_0.0");
+    let accept = json!({ "action": "accept", "reason": "their receipt says so" });
+    let approve = json!({ "action": "approve", "reason": "so it does" });
+    let link = json!({
+        "action": "link", "reason": "a guess",
+        "transactionKey": "pay_00000000000000000000000000000000-2",
+    });
+    let mut answers = Vec::new();
+    for (caller, path, body) in [
+        (&ops, at(RESOLVE, 0), &link),
+        (&ops, at(RESOLVE, 0), &accept),
+        (&ops, at(RESOLVE, 0), &accept),
+        (&ops, at(RESOLVE, 1), &accept),
+        (&ops, at(RESOLVE, 1), &approve),
+        (&bed.caller("ops-2"), at(RESOLVE, 1), &approve),
+        (&ops, nowhere(RESOLVE), &accept),
+        (&ops, at(RESOLVE, 0), &json!({})),
+        (&demo, at(RESOLVE, 0), &accept),
+    ] {
+        answers.push(post(RESOLVE, caller.post(&path, body).await));
+    }
+    answers.push(get(ITEM, ops.get(&at(ITEM, 1)).await));
+    answers.push(get(ITEM, ops.get(&nowhere(ITEM)).await));
+    answers
+}
+
 /// Dead letters of a topic that has two, one of which was given up.
 async fn dead_letters(bed: &Testbed) -> Vec<Answer> {
     let ops = bed.caller("ops");
@@ -244,6 +296,7 @@ async fn answers(bed: &Testbed) -> Vec<Answer> {
     answers.extend(queries(bed, payment_id).await);
     answers.extend(settlements(bed).await);
     answers.extend(reconciliation(bed).await);
+    answers.extend(decisions(bed).await);
     answers.extend(dead_letters(bed).await);
     answers.extend(webhooks(bed, payment_id).await);
     answers

@@ -23,16 +23,18 @@ pub const PAYMENT_TOPICS: [&str; 5] = [
     "payment.expired",
 ];
 /// The other topics: of events, and of what their consumers could not use.
-const OTHER_TOPICS: [&str; 15] = [
+const OTHER_TOPICS: [&str; 17] = [
     "settlement.closed",
     "payment.captured.settlement-ingest.dlq",
     "payment.refunded.settlement-ingest.dlq",
     "settlement.closed.post-settlement.dlq",
     "recon.file-uploaded",
     "recon.unmatched",
+    "recon.resolved",
     "payment.captured.recon-ingest.dlq",
     "payment.refunded.recon-ingest.dlq",
     "recon.file-uploaded.recon-match.dlq",
+    "recon.resolved.post-recon.dlq",
     "payment.authorized.notify.dlq",
     "payment.captured.notify.dlq",
     "payment.refunded.notify.dlq",

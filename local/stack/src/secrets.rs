@@ -83,7 +83,7 @@ fn password(state: &State, user: &str) -> anyhow::Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Two merchants, that of the sample payment, one that meets its rate limit soon, and an operator.
+/// Two merchants, that of the sample payment, one that meets its rate limit soon, and two operators.
 fn signing_keys() -> anyhow::Result<Value> {
     let secret = || anyhow::Ok(BASE64_STANDARD.encode(random()?));
     Ok(json!([
@@ -94,6 +94,7 @@ fn signing_keys() -> anyhow::Result<Value> {
             "secret": secret()?
         },
         {"keyId": "ops", "merchantId": "m-ops", "role": "operator", "secret": secret()?},
+        {"keyId": "ops-2", "merchantId": "m-ops-2", "role": "operator", "secret": secret()?},
         {
             "keyId": "limited", "merchantId": "m-limited", "role": "merchant", "secret": secret()?,
             "rateLimit": {"perSecond": 5, "burst": 5}
@@ -134,7 +135,7 @@ mod tests {
             .chain(signing)
             .collect();
         let different: std::collections::BTreeSet<&&str> = all.iter().collect();
-        assert_eq!((all.len(), different.len()), (16, 16));
+        assert_eq!((all.len(), different.len()), (17, 17));
     }
 
     #[test]
@@ -146,7 +147,7 @@ mod tests {
             .iter()
             .map(|key| key["keyId"].as_str().unwrap())
             .collect();
-        assert_eq!(ids, ["demo", "other", "sample", "ops", "limited"]);
+        assert_eq!(ids, ["demo", "other", "sample", "ops", "ops-2", "limited"]);
         let secret = BASE64_STANDARD
             .decode(keys[0]["secret"].as_str().unwrap())
             .unwrap();

@@ -76,7 +76,7 @@ impl Testbed {
         }
     }
 
-    /// Whoever holds a key of the key file: `demo`, `other`, `ops` or `limited`.
+    /// Whoever holds a key of the key file: `demo`, `other`, `ops`, `ops-2` or `limited`.
     #[must_use]
     pub fn caller(&self, key_id: &str) -> Caller {
         Caller::new(

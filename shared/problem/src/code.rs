@@ -55,9 +55,11 @@ codes! {
     KeyUnknown "key-unknown" 401 "The key id is unknown" None;
     DigestMismatch "digest-mismatch" 401 "The body does not match its Content-Digest" None;
     RoleForbidden "role-forbidden" 403 "The key's role may not do this" None;
+    SecondOperatorRequired "second-operator-required" 403 "Another operator must decide" None;
     PaymentNotFound "payment-not-found" 404 "There is no such payment" None;
     SettlementNotFound "settlement-not-found" 404 "There is no such settlement" None;
     FileNotFound "file-not-found" 404 "There is no such file" None;
+    ItemNotFound "item-not-found" 404 "There is no such item" None;
     TopicNotFound "topic-not-found" 404 "There is no such dead-letter topic" None;
     WebhookNotFound "webhook-not-found" 404 "There is no such webhook" None;
     RouteNotFound "route-not-found" 404 "There is no such route" None;
@@ -68,6 +70,9 @@ codes! {
     PaymentNotRefundable "payment-not-refundable" 409 "The payment cannot be refunded" None;
     PaymentNotVoidable "payment-not-voidable" 409 "The payment cannot be voided" None;
     PeriodNotClosable "period-not-closable" 409 "The period cannot be closed now" Some(1);
+    ItemNotOpen "item-not-open" 409 "The item is not open to this decision" None;
+    TransactionNotLinkable "transaction-not-linkable" 409 "The row cannot be this transaction" None;
+    NothingToWriteOff "nothing-to-write-off" 409 "The difference is worth nothing" None;
     BodyTooLarge "body-too-large" 413 "The body is too large" None;
     MediaType "media-type" 415 "The media type is not accepted" None;
     AmountAboveAuthorized "amount-above-authorized" 422 "The amount is above the authorized amount" None;

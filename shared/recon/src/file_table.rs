@@ -221,7 +221,8 @@ pub async fn superseded(
         .transpose()
 }
 
-/// A later file has taken the place of another one, none of whose rows is a transaction any more.
+/// A later file has taken the place of another one, none of whose rows is a transaction any more,
+/// unless somebody decided about one of its items meanwhile.
 ///
 /// # Errors
 /// Those of the database.
@@ -230,15 +231,22 @@ pub async fn supersede(
     old: &StatementFile,
     new: &StatementFile,
 ) -> sqlx::Result<()> {
-    sqlx::query("UPDATE recon_transaction SET missing_in = NULL WHERE missing_in = ?")
-        .bind(old.no)
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query("UPDATE recon_file SET superseded_by = ? WHERE file_no = ?")
-        .bind(new.no)
-        .bind(old.no)
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "UPDATE recon_transaction SET missing_in = NULL WHERE missing_in = ? AND standing IS NULL",
+    )
+    .bind(old.no)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "UPDATE recon_file f SET f.superseded_by = ? WHERE f.file_no = ?
+            AND NOT EXISTS (SELECT 1 FROM recon_transaction t WHERE t.missing_in = f.file_no)
+            AND NOT EXISTS (SELECT 1 FROM recon_row r
+                             WHERE r.standing IN ('PENDING', 'CLOSED') AND r.file_no = f.file_no)",
+    )
+    .bind(new.no)
+    .bind(old.no)
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
@@ -255,6 +263,18 @@ pub async fn next_seq(tx: &mut MySqlConnection, file_no: u32) -> sqlx::Result<u3
         .bind(file_no)
         .fetch_one(tx)
         .await
+}
+
+/// Asks for another match of a file.
+///
+/// # Errors
+/// Those of the database.
+pub async fn ask(tx: &mut MySqlConnection, file_no: u32) -> sqlx::Result<()> {
+    sqlx::query("UPDATE recon_file SET asked = asked + 1 WHERE file_no = ?")
+        .bind(file_no)
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 /// Asks for another match of the files that late transactions of these days, the `earliest` of them

@@ -29,6 +29,8 @@ pub struct Item {
     pub file_no: u32,
     /// The row's line; `None` when the file does not have it.
     pub line: Option<u32>,
+    /// `PENDING` or `CLOSED` when somebody decided so.
+    pub standing: Option<String>,
     /// What came of it; `None` before it is matched.
     pub result: Option<String>,
     /// Why the row cannot be read.
@@ -73,13 +75,73 @@ pub struct Item {
 
 const OURS: &str = "t.payment_id, t.seq, t.merchant_id, t.kind AS our_kind, \
      t.amount AS our_amount, t.currency AS our_currency, t.sold_on, t.occurred_at";
-const ROWS: &str = "f.file_id, r.file_no, r.line, r.result, r.fault, r.key_payment, r.key_seq, \
+const ROWS: &str = "f.file_id, r.file_no, r.line, r.standing, r.result, r.fault, r.key_payment, r.key_seq, \
      r.named_payment, r.reference, r.approval_number, r.kind, r.done, r.amount, r.currency, \
      r.traded_on";
-const NO_ROW: &str = "f.file_id, f.file_no, NULL AS line, 'MISSING_EXTERNAL' AS result, \
+const NO_ROW: &str = "f.file_id, f.file_no, NULL AS line, t.standing, 'MISSING_EXTERNAL' AS result, \
      NULL AS fault, NULL AS key_payment, NULL AS key_seq, NULL AS named_payment, \
      NULL AS reference, NULL AS approval_number, NULL AS kind, NULL AS done, NULL AS amount, \
      NULL AS currency, NULL AS traded_on";
+
+const FROM_ROWS: &str = "FROM recon_row r JOIN recon_file f ON f.file_no = r.file_no \
+     LEFT JOIN recon_transaction t ON t.payment_id = r.payment_id AND t.seq = r.seq";
+const FROM_MISSING: &str = "FROM recon_transaction t JOIN recon_file f ON f.file_no = t.missing_in";
+
+impl Item {
+    /// Names it; `None` when it is neither a row nor a transaction.
+    #[must_use]
+    pub fn id(&self) -> Option<ItemId> {
+        let file_no = self.file_no;
+        let row = self.line.map(|line| ItemId::Row { file_no, line });
+        row.or_else(|| self.transaction().map(ItemId::Transaction))
+    }
+
+    /// Our transaction.
+    #[must_use]
+    pub fn transaction(&self) -> Option<TransactionKey> {
+        let payment_id = self.payment_id?.into();
+        let seq = self.seq?;
+        Some(TransactionKey { payment_id, seq })
+    }
+
+    /// What came of it; `None` before it is matched.
+    #[must_use]
+    pub fn result(&self) -> Option<MatchResult> {
+        self.result.as_deref()?.parse().ok()
+    }
+
+    /// Whether something is to be done about it; `None` before it is matched.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        let decided = self.standing.as_deref().and_then(|name| name.parse().ok());
+        decided.or_else(|| self.result().map(MatchResult::standing))
+    }
+}
+
+/// One item.
+///
+/// # Errors
+/// Those of the database.
+pub async fn find(db: &mut MySqlConnection, id: ItemId) -> sqlx::Result<Option<Item>> {
+    let mut query = match id {
+        ItemId::Row { file_no, line } => {
+            let mut query =
+                QueryBuilder::<MySql>::new(format!("SELECT {ROWS}, {OURS} {FROM_ROWS}"));
+            query.push(" WHERE r.file_no = ").push_bind(file_no);
+            query.push(" AND r.line = ").push_bind(line);
+            query
+        }
+        ItemId::Transaction(TransactionKey { payment_id, seq }) => {
+            let mut query = QueryBuilder::new(format!("SELECT {NO_ROW}, {OURS} {FROM_MISSING}"));
+            query
+                .push(" WHERE t.payment_id = ")
+                .push_bind(payment_id.uuid());
+            query.push(" AND t.seq = ").push_bind(seq);
+            query
+        }
+    };
+    query.build_query_as().fetch_optional(db).await
+}
 
 /// Items, the rows of files first, by file and line, then our transactions that are missing in one, by
 /// key; at most `rows_max`.
@@ -100,8 +162,7 @@ pub async fn list(
     let left = rows_max.saturating_sub(u32::try_from(items.len()).unwrap_or(rows_max));
     let wanted = filter
         .result
-        .is_none_or(|it| it == MatchResult::MissingExternal)
-        && filter.standing != Some(Standing::Closed);
+        .is_none_or(|it| it == MatchResult::MissingExternal);
     if left > 0 && wanted {
         let mut query = missing(filter, left);
         items.extend(query.build_query_as::<Item>().fetch_all(db).await?);
@@ -110,10 +171,7 @@ pub async fn list(
 }
 
 fn rows(filter: &Filter, rows_max: u32) -> QueryBuilder<MySql> {
-    let mut query = QueryBuilder::new(format!(
-        "SELECT {ROWS}, {OURS} FROM recon_row r JOIN recon_file f ON f.file_no = r.file_no \
-         LEFT JOIN recon_transaction t ON t.payment_id = r.payment_id AND t.seq = r.seq WHERE 1 = 1"
-    ));
+    let mut query = QueryBuilder::new(format!("SELECT {ROWS}, {OURS} {FROM_ROWS} WHERE 1 = 1"));
     if let Some(file_no) = filter.file_no {
         query.push(" AND r.file_no = ").push_bind(file_no);
     }
@@ -122,10 +180,15 @@ fn rows(filter: &Filter, rows_max: u32) -> QueryBuilder<MySql> {
     }
     match filter.standing {
         Some(Standing::Closed) => {
-            query.push(" AND r.result IN ('MATCHED', 'MATCHED_TOLERANCE', 'SUPERSEDED')");
+            query.push(" AND (r.result IN ('MATCHED', 'MATCHED_TOLERANCE', 'SUPERSEDED')");
+            query.push(" OR r.standing = 'CLOSED')");
         }
         Some(Standing::Open) => {
             query.push(" AND r.result NOT IN ('MATCHED', 'MATCHED_TOLERANCE', 'SUPERSEDED')");
+            query.push(" AND r.standing IS NULL");
+        }
+        Some(Standing::Pending) => {
+            query.push(" AND r.standing = 'PENDING'");
         }
         None => {}
     }
@@ -142,11 +205,19 @@ fn rows(filter: &Filter, rows_max: u32) -> QueryBuilder<MySql> {
 
 fn missing(filter: &Filter, rows_max: u32) -> QueryBuilder<MySql> {
     let mut query = QueryBuilder::new(format!(
-        "SELECT {NO_ROW}, {OURS} FROM recon_transaction t \
-         JOIN recon_file f ON f.file_no = t.missing_in WHERE t.missing_in IS NOT NULL"
+        "SELECT {NO_ROW}, {OURS} {FROM_MISSING} WHERE t.missing_in IS NOT NULL"
     ));
     if let Some(file_no) = filter.file_no {
         query.push(" AND t.missing_in = ").push_bind(file_no);
+    }
+    match filter.standing {
+        Some(Standing::Open) => {
+            query.push(" AND t.standing IS NULL");
+        }
+        Some(decided) => {
+            query.push(" AND t.standing = ").push_bind(decided.name());
+        }
+        None => {}
     }
     if let Some(ItemId::Transaction(TransactionKey { payment_id, seq })) = filter.after {
         query

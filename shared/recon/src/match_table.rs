@@ -18,11 +18,12 @@ pub struct Lines {
     pub to: u32,
 }
 
-/// Rows `r` of `?1` in lines `?2` to `?3` that can be read and are none of our transactions yet.
+/// Rows `r` of `?1` in lines `?2` to `?3` that can be read and are none of our transactions yet, which
+/// nobody has decided about.
 const UNPAIRED: &str = "r.file_no = ? AND r.line BETWEEN ? AND ? AND r.fault IS NULL \
-     AND r.payment_id IS NULL";
-/// A transaction `t` that is no row yet.
-const FREE: &str = "NOT EXISTS (SELECT 1 FROM recon_row x \
+     AND r.payment_id IS NULL AND r.standing IS NULL";
+/// A transaction `t` that is no row yet, and not decided about as missing.
+const FREE: &str = "t.standing IS NULL AND NOT EXISTS (SELECT 1 FROM recon_row x \
      WHERE x.payment_id = t.payment_id AND x.seq = t.seq)";
 /// A row's transaction key is not known here.
 const KEY_UNKNOWN: &str = "NOT EXISTS (SELECT 1 FROM recon_transaction k \
@@ -47,7 +48,7 @@ pub async fn pair_by_key(
 ) -> sqlx::Result<u64> {
     let query = format!(
         "UPDATE IGNORE recon_row r STRAIGHT_JOIN recon_transaction t \
-             ON t.payment_id = r.key_payment AND t.seq = r.key_seq \
+             ON t.payment_id = r.key_payment AND t.seq = r.key_seq AND t.standing IS NULL \
             SET r.payment_id = t.payment_id, r.seq = t.seq, \
                 r.result = IF(r.done AND t.kind = r.kind AND t.amount = r.amount \
                               AND t.currency = r.currency \
@@ -135,7 +136,7 @@ async fn pair(
     Ok(query.bind(file_no).execute(db).await?.rows_affected())
 }
 
-/// Says of every row that is not final what came of it.
+/// Says of every row that is not final, and not decided about, what came of it.
 ///
 /// # Errors
 /// Those of the database.
@@ -164,6 +165,7 @@ pub async fn judge(
                 WHEN o.amount <> r.amount THEN 'MATCHED_TOLERANCE' \
                 ELSE 'MATCHED' END \
           WHERE r.file_no = ? AND r.line BETWEEN ? AND ? AND r.fault IS NULL \
+            AND r.standing IS NULL \
             AND (r.result IS NULL OR r.result IN \
                  ('MISSING_INTERNAL', 'DUPLICATE_EXTERNAL', 'AMBIGUOUS'))"
     );

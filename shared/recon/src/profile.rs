@@ -11,6 +11,8 @@ pub struct Profile {
     columns: Columns,
     kinds: HashMap<String, Kind>,
     statuses: HashMap<String, bool>,
+    /// Up to how much of a difference one operator decides alone, in the currency's minor unit.
+    pub alone_max: u64,
     /// How far the two sides may be apart.
     pub tolerance: Tolerance,
 }
@@ -44,6 +46,7 @@ struct Columns {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    alone_max: u64,
     columns: Columns,
     kinds: Kinds,
     statuses: Statuses,
@@ -104,6 +107,7 @@ fn read(name: &'static str, text: &str) -> Profile {
         statuses: status(written.statuses.done, true)
             .chain(status(written.statuses.undone, false))
             .collect(),
+        alone_max: written.alone_max,
         tolerance: written.tolerance,
     }
 }

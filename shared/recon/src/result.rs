@@ -1,10 +1,10 @@
 use std::{fmt, str::FromStr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What came of a row of theirs, or of a transaction of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum MatchResult {
     /// Both sides say the same.
@@ -34,13 +34,36 @@ pub enum MatchResult {
 }
 
 /// Whether something is to be done about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Standing {
     /// Somebody should look at it.
     Open,
+    /// A second operator should decide.
+    Pending,
     /// Nothing.
     Closed,
+}
+
+impl Standing {
+    /// As JSON and the database have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "OPEN",
+            Self::Pending => "PENDING",
+            Self::Closed => "CLOSED",
+        }
+    }
+}
+
+impl FromStr for Standing {
+    type Err = UnknownResult;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let mut all = [Self::Open, Self::Pending, Self::Closed].into_iter();
+        all.find(|it| it.name() == name).ok_or(UnknownResult)
+    }
 }
 
 impl MatchResult {
@@ -79,7 +102,7 @@ impl MatchResult {
         }
     }
 
-    /// Whether something is to be done about it.
+    /// Whether something is to be done about it, unless that is decided.
     #[must_use]
     pub fn standing(self) -> Standing {
         match self {
@@ -95,7 +118,7 @@ impl fmt::Display for MatchResult {
     }
 }
 
-/// Not the name of a result.
+/// Not the name of a result, or of a standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a result")]
 pub struct UnknownResult;

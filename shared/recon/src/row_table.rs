@@ -45,14 +45,14 @@ pub async fn insert(
     Ok(())
 }
 
-/// Takes lines of a file out of what is matched.
+/// Takes lines of a file out of what is matched, except those that are decided about.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn supersede(db: &mut MySqlConnection, file_no: u32, lines: Lines) -> sqlx::Result<()> {
     sqlx::query(
         "UPDATE recon_row SET payment_id = NULL, seq = NULL, result = 'SUPERSEDED'
-          WHERE file_no = ? AND line BETWEEN ? AND ?",
+          WHERE file_no = ? AND line BETWEEN ? AND ? AND standing IS NULL",
     )
     .bind(file_no)
     .bind(lines.from)

@@ -113,7 +113,13 @@ pub(crate) type Found = (Option<u64>, String, Option<String>);
 
 impl Recon {
     pub(crate) async fn new() -> Self {
-        let functions = ["recon-ingest", "recon-upload", "recon-match", "recon-query"];
+        let functions = [
+            "recon-ingest",
+            "recon-upload",
+            "recon-match",
+            "recon-query",
+            "recon-resolve",
+        ];
         Self(Apart::start("recon", &functions).await)
     }
 

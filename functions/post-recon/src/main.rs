@@ -1,0 +1,18 @@
+//! Kafka, `recon.resolved`: posts what a decision about a difference comes to in the payment ledger.
+
+mod event;
+mod post;
+
+use consumer::Batch;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let pool = db::pool(db::url_from_file("DATABASE_URL_PAYMENT_FILE")?);
+    let handler = service_fn(move |event: LambdaEvent<Batch>| {
+        let pool = pool.clone();
+        async move { Ok::<_, Error>(post::run(&pool, event.payload).await?) }
+    });
+    lambda_runtime::run_concurrent(handler).await
+}
