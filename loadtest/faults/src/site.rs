@@ -48,6 +48,7 @@ pub struct Site {
     http: Client,
     database_url: String,
     settlement_database_url: String,
+    recon_database_url: String,
     database: MySqlPool,
 }
 
@@ -88,8 +89,8 @@ impl Site {
                 .insert(component, links[&link].address().to_string());
         }
         let secrets = stack.prepare()?;
-        let [database_url, settlement_database_url] =
-            ["payment", "settlement"].map(|service| secrets.url(&stack, ADMIN, service));
+        let [database_url, settlement_database_url, recon_database_url] =
+            ["payment", "settlement", "recon"].map(|service| secrets.url(&stack, ADMIN, service));
         let database = MySqlPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -102,6 +103,7 @@ impl Site {
             http: Client::builder().timeout(ADMIN_TIMEOUT).build()?,
             database_url,
             settlement_database_url,
+            recon_database_url,
             database,
         };
         match site.bring_up().await {
@@ -163,6 +165,7 @@ impl Site {
         auditor::Sources {
             database_url: self.database_url.clone(),
             settlement_database_url: self.settlement_database_url.clone(),
+            recon_database_url: self.recon_database_url.clone(),
             brokers: self.stack.reached_at(Component::Kafka),
         }
     }

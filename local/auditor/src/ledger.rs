@@ -1,16 +1,15 @@
-//! `ledger_entry`: each event has posted exactly its journal, so has each settlement, and the accounts
-//! say what the payments and settlements say.
+//! `ledger_entry`: each event has posted exactly its journal, so has each settlement and each decision
+//! about reconciliation, and the accounts say what all of these say.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use settlement::SettlementId;
+use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
     Books, Check, Options,
     fold::Posting,
-    settlement_items::Settled,
     snapshot::{CHUNK_ROWS, Snapshot},
 };
 
@@ -28,18 +27,32 @@ struct Row {
     reverses_line: Option<u8>,
 }
 
+/// What something that is no payment must have posted: the journals from 1 on.
+pub(crate) struct Asked {
+    pub(crate) name: String,
+    pub(crate) merchant_id: String,
+    pub(crate) currency: String,
+    pub(crate) journals: Vec<Journal>,
+}
+
+/// One of them, and when it was asked for.
+pub(crate) struct Journal {
+    pub(crate) postings: Vec<Posting>,
+    pub(crate) due: DateTime<Utc>,
+}
+
 /// Debits minus credits by (account, currency).
 type Balances = BTreeMap<(String, String), i128>;
 
 pub(crate) async fn check(
     snapshot: &mut Snapshot,
     books: &Books,
-    settled: &HashMap<Uuid, Settled>,
+    others: &HashMap<Uuid, Asked>,
     options: &Options,
 ) -> anyhow::Result<Check> {
     let mut check = Check::new("ledger");
     let mut balances = Balances::new();
-    let mut posted: HashSet<Uuid> = HashSet::new();
+    let mut posted: HashSet<(Uuid, u32)> = HashSet::new();
     let mut after = (Uuid::nil(), 0_u32, 0_u8);
     loop {
         let rows: Vec<Row> = sqlx::query_as(
@@ -62,30 +75,33 @@ pub(crate) async fn check(
         for row in &rows {
             check.count("entries");
             post(&mut balances, row);
-            if let Some(settled) = settled.get(&row.subject_id) {
-                posted.insert(row.subject_id);
-                compare_settlement(&mut check, row, settled);
+            if let Some(asked) = others.get(&row.subject_id) {
+                posted.insert((row.subject_id, row.seq));
+                compare_other(&mut check, row, asked);
             } else {
                 compare(&mut check, row, books);
             }
         }
     }
     let old = snapshot.taken - options.pending_within;
-    let late = |(id, settled): &(&Uuid, &Settled)| {
-        !posted.contains(*id) && !settled.postings.is_empty() && settled.closed_at < old
-    };
-    for (id, _) in settled.iter().filter(late) {
-        check.violated(format!("{} has posted nothing", SettlementId::from(*id)));
+    let mut known: Vec<(&Asked, &Journal)> = Vec::new();
+    for (id, asked) in others {
+        for (seq, journal) in (1..).zip(&asked.journals) {
+            if posted.contains(&(*id, seq)) {
+                known.push((asked, journal));
+            } else if !journal.postings.is_empty() && journal.due < old {
+                check.violated(format!("{} has not posted journal {seq}", asked.name));
+            }
+        }
     }
     let of_payments = books.values().flatten().map(|known| known.postings.len());
-    let of_settlements = posted.iter().map(|id| settled[id].postings.len());
-    let asked: usize = of_payments.chain(of_settlements).sum();
+    let of_others = known.iter().map(|(_, journal)| journal.postings.len());
+    let asked: usize = of_payments.chain(of_others).sum();
     let found = check.counted.get("entries").copied().unwrap_or_default();
     check.ensure(found == asked as u64, || {
-        format!("{found} entries, the events and settlements ask for {asked}")
+        format!("{found} entries, the events, settlements and decisions ask for {asked}")
     });
-    let settled = posted.iter().map(|id| &settled[id]);
-    compare_balances(&mut check, &balances, books, settled);
+    compare_balances(&mut check, &balances, books, &known);
     Ok(check)
 }
 
@@ -124,39 +140,39 @@ fn compare(check: &mut Check, row: &Row, books: &Books) {
     });
 }
 
-fn compare_settlement(check: &mut Check, row: &Row, settled: &Settled) {
-    let asked = settled.postings.get(usize::from(row.line));
+fn compare_other(check: &mut Check, row: &Row, other: &Asked) {
+    let journal = (row.seq as usize).checked_sub(1);
+    let journal = journal.and_then(|index| other.journals.get(index));
+    let asked = journal.and_then(|journal| journal.postings.get(usize::from(row.line)));
     let found = Posting {
         debit: row.debit_account.clone(),
         credit: row.credit_account.clone(),
         amount: row.amount,
         reverses: row.reverses_seq.zip(row.reverses_line),
     };
-    let right = row.seq == 1
-        && asked == Some(&found)
-        && (&settled.currency, &settled.merchant_id) == (&row.currency, &row.merchant_id);
+    let right = asked == Some(&found)
+        && (&other.currency, &other.merchant_id) == (&row.currency, &row.merchant_id);
     check.ensure(right, || {
-        let name = SettlementId::from(row.subject_id);
         format!(
-            "{name} line {}: {found:?}, the settlement asks for {asked:?}",
-            row.line
+            "{} journal {} line {}: {found:?} of {}, asked for is {asked:?} of {}",
+            other.name, row.seq, row.line, row.merchant_id, other.merchant_id
         )
     });
 }
 
-/// What every account holds, once as the accounts have it and once as payments and settlements say.
-fn compare_balances<'a>(
+/// What every account holds, once as the accounts have it and once as everything else says.
+fn compare_balances(
     check: &mut Check,
     balances: &Balances,
     books: &Books,
-    settled: impl Iterator<Item = &'a Settled>,
+    others: &[(&Asked, &Journal)],
 ) {
     let mut asked = Balances::new();
-    for settled in settled {
-        for posting in &settled.postings {
+    for (other, journal) in others {
+        for posting in &journal.postings {
             let amount = i128::from(posting.amount);
             for (account, amount) in [(&posting.debit, amount), (&posting.credit, -amount)] {
-                let account = (account.clone(), settled.currency.clone());
+                let account = (account.clone(), other.currency.clone());
                 *asked.entry(account).or_default() += amount;
             }
         }
@@ -192,7 +208,7 @@ fn compare_balances<'a>(
         let found = balances.get(account).copied().unwrap_or_default();
         check.ensure(found == *amount, || {
             format!(
-                "{} {} stands at {found}, payments and settlements say {amount}",
+                "{} {} stands at {found}, everything else says {amount}",
                 account.0, account.1
             )
         });

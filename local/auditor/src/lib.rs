@@ -1,4 +1,5 @@
-//! Proves the books: payments = ledger = outbox = topics = stored replies = settlement.
+//! Proves the books: payments = ledger = outbox = topics = stored replies = settlement = decisions
+//! about reconciliation.
 //!
 //! Everything is held against the events: each payment's are folded anew, by rules written for this
 //! purpose, and the other tables and the topics must say the same. The database is read in one
@@ -9,6 +10,7 @@ mod fold;
 mod ledger;
 mod outbox_rows;
 mod payments;
+mod recon_cases;
 mod replies;
 mod report;
 mod settlement_batches;
@@ -35,12 +37,15 @@ pub struct Sources {
     pub database_url: String,
     /// URL of the settlement database, of a user who may read every table.
     pub settlement_database_url: String,
+    /// URL of the reconciliation database, of a user who may read every table.
+    pub recon_database_url: String,
     /// Kafka's `host:port`, separated by commas.
     pub brokers: String,
 }
 
 impl Sources {
-    /// From `DATABASE_URL_ADMIN`, `DATABASE_URL_SETTLEMENT` and `KAFKA_BROKERS`.
+    /// From `DATABASE_URL_ADMIN`, `DATABASE_URL_SETTLEMENT`, `DATABASE_URL_RECON` and
+    /// `KAFKA_BROKERS`.
     ///
     /// # Errors
     /// Names the variable that is missing.
@@ -49,6 +54,7 @@ impl Sources {
         Ok(Self {
             database_url: variable("DATABASE_URL_ADMIN")?,
             settlement_database_url: variable("DATABASE_URL_SETTLEMENT")?,
+            recon_database_url: variable("DATABASE_URL_RECON")?,
             brokers: variable("KAFKA_BROKERS")?,
         })
     }
@@ -85,13 +91,16 @@ pub async fn audit(sources: &Sources, options: &Options) -> anyhow::Result<Repor
     let mut settlement_before = Snapshot::open(&sources.settlement_database_url).await?;
     let mut snapshot = Snapshot::open(&sources.database_url).await?;
     let mut settlement_after = Snapshot::open(&sources.settlement_database_url).await?;
-    let settled = settlement_batches::settled(&mut settlement_after).await?;
+    let mut others = settlement_batches::settled(&mut settlement_after).await?;
     settlement_after.close().await?;
+    let mut recon = Snapshot::open(&sources.recon_database_url).await?;
+    others.extend(recon_cases::decided(&mut recon).await?);
+    recon.close().await?;
     let (mut books, events) = events::check(&mut snapshot).await?;
     let mut checks = vec![
         events,
         payments::check(&mut snapshot, &books).await?,
-        ledger::check(&mut snapshot, &books, &settled, options).await?,
+        ledger::check(&mut snapshot, &books, &others, options).await?,
         outbox_rows::check(&mut snapshot, &mut books, options).await?,
         replies::check(&mut snapshot, &books).await?,
     ];

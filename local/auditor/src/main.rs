@@ -10,7 +10,7 @@ const VIOLATED: u8 = 1;
 /// Exit code when the books could not be read.
 const FAILED: u8 = 2;
 
-/// Proves the books: payments = ledger = outbox = topics = stored replies.
+/// Proves the books: payments = ledger = outbox = topics = stored replies = settlement = decisions.
 #[derive(Parser)]
 #[command(
     name = "local/audit",

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use crate::{
     Check, Options,
     fold::Posting,
-    settlement_items::{LastDays, Settled, Sums},
+    ledger::{Asked, Journal},
+    settlement_items::{LastDays, Sums},
     snapshot::Snapshot,
 };
 
@@ -114,7 +115,7 @@ pub(crate) async fn compare(
 }
 
 /// What the closed settlements must have posted, by settlement.
-pub(crate) async fn settled(snapshot: &mut Snapshot) -> anyhow::Result<HashMap<Uuid, Settled>> {
+pub(crate) async fn settled(snapshot: &mut Snapshot) -> anyhow::Result<HashMap<Uuid, Asked>> {
     let rows = rows(snapshot).await?.into_iter().filter(|row| row.closed);
     Ok(rows.map(|row| (row.settlement_id, row.settled())).collect())
 }
@@ -206,7 +207,7 @@ impl Row {
         (i128::from(self.payout), i128::from(self.carried_out)) == (due.max(0), (-due).max(0))
     }
 
-    fn settled(self) -> Settled {
+    fn settled(self) -> Asked {
         const PAYABLE: &str = "liability:merchant-payable";
         const VAT: &str = "liability:vat-payable";
         let moves = [
@@ -217,18 +218,20 @@ impl Row {
             (PAYABLE, "liability:payout-in-transit", self.payout),
         ];
         let moves = moves.into_iter().filter(|(_, _, amount)| *amount > 0);
-        Settled {
+        let postings = moves.map(|(debit, credit, amount)| Posting {
+            debit: debit.to_owned(),
+            credit: credit.to_owned(),
+            amount,
+            reverses: None,
+        });
+        Asked {
+            name: SettlementId::from(self.settlement_id).to_string(),
             merchant_id: self.merchant_id,
             currency: self.currency,
-            postings: moves
-                .map(|(debit, credit, amount)| Posting {
-                    debit: debit.to_owned(),
-                    credit: credit.to_owned(),
-                    amount,
-                    reverses: None,
-                })
-                .collect(),
-            closed_at: self.updated_at,
+            journals: vec![Journal {
+                postings: postings.collect(),
+                due: self.updated_at,
+            }],
         }
     }
 }

@@ -13,9 +13,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
-    Books, Check, Options,
-    fold::Posting,
-    settlement_batches,
+    Books, Check, Options, settlement_batches,
     snapshot::{CHUNK_ROWS, Snapshot},
 };
 
@@ -46,14 +44,6 @@ pub(crate) struct Sums {
     pub(crate) vat: u64,
     pub(crate) reversed_supply: u64,
     pub(crate) reversed_vat: u64,
-}
-
-/// What a settlement must have posted in the payment ledger.
-pub(crate) struct Settled {
-    pub(crate) merchant_id: String,
-    pub(crate) currency: String,
-    pub(crate) postings: Vec<Posting>,
-    pub(crate) closed_at: DateTime<Utc>,
 }
 
 /// The last day that is settled of each (merchant, currency).

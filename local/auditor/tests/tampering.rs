@@ -31,6 +31,8 @@ const SETTLEMENT_TABLES: [&str; 5] = [
     "outbox_event",
     "outbox_delivery",
 ];
+/// Of the reconciliation database, which stands beside: `R.` before the table's name.
+const CASES: &str = "recon_case";
 const TOPICS: [&str; 5] = [
     "payment.authorized",
     "payment.captured",
@@ -40,7 +42,7 @@ const TOPICS: [&str; 5] = [
 ];
 
 /// What is done to a table, and the check that must find it.
-const TAMPERINGS: [(&str, &str); 42] = [
+const TAMPERINGS: [(&str, &str); 50] = [
     (
         "payments",
         "UPDATE payment SET status = 'REFUNDED' WHERE status = 'COMPLETED'",
@@ -72,7 +74,7 @@ const TAMPERINGS: [(&str, &str); 42] = [
     ),
     (
         "ledger",
-        "UPDATE ledger_entry SET reverses_seq = 1 WHERE reverses_seq IS NOT NULL LIMIT 1",
+        "UPDATE ledger_entry SET reverses_seq = 7 WHERE reverses_seq IS NOT NULL LIMIT 1",
     ),
     ("ledger", "UPDATE ledger_entry SET currency = 'USD' LIMIT 1"),
     ("ledger", "DELETE FROM ledger_entry LIMIT 1"),
@@ -87,6 +89,35 @@ const TAMPERINGS: [(&str, &str); 42] = [
     (
         "ledger",
         "UPDATE ledger_entry SET amount = amount + 1 WHERE credit_account = 'liability:vat-payable'",
+    ),
+    (
+        "ledger",
+        "UPDATE ledger_entry SET credit_account = 'expense:recon-write-off' WHERE credit_account = 'liability:recon-suspense'",
+    ),
+    (
+        "ledger",
+        "UPDATE ledger_entry SET reverses_seq = NULL, reverses_line = NULL WHERE credit_account = 'expense:recon-write-off'",
+    ),
+    (
+        "ledger",
+        "DELETE FROM ledger_entry WHERE credit_account = 'expense:recon-write-off'",
+    ),
+    (
+        "ledger",
+        "UPDATE ledger_entry SET merchant_id = 'm-demo' WHERE merchant_id = 'house'",
+    ),
+    (
+        "ledger",
+        "UPDATE R.recon_case SET stake = stake + 1 WHERE action = 'accept'",
+    ),
+    (
+        "ledger",
+        "DELETE FROM R.recon_case WHERE action = 'approve'",
+    ),
+    ("ledger", "DELETE FROM R.recon_case WHERE action = 'reopen'"),
+    (
+        "ledger",
+        "INSERT INTO R.recon_case SELECT 9, UNHEX(MD5('x')), file_no, line, payment_id, seq, action, reason, stake, currency, account_of, FALSE, NULL, key_id, operator, state_before, state_after, decided_at FROM R.recon_case WHERE case_no = 1",
     ),
     (
         "settlement",
@@ -222,6 +253,27 @@ SELECT b.settlement_id, 1, line, b.merchant_id, debit, credit, amount, 'KRW', b.
        UNION SELECT 4, 'liability:merchant-payable', 'liability:payout-in-transit', 15630) entry;
 ";
 
+/// Decisions: a row of 700 that is accepted, once a second operator approves it, and a transaction of
+/// 300 that is missing, written off and taken back. One more waits, and has posted nothing.
+const DECIDE: &str = "
+INSERT INTO R.recon_case
+  (case_no, case_id, file_no, line, action, reason, stake, currency, account_of, waits, concerns,
+   key_id, operator, state_before, state_after, decided_at)
+VALUES
+  (1, UNHEX('c1'), 1, 2, 'accept', 'r', 700, 'KRW', 'house', TRUE, NULL, 'a', 'a', '{}', '{}', '2026-11-01'),
+  (2, UNHEX('c2'), 1, 2, 'approve', 'r', 700, 'KRW', 'house', FALSE, UNHEX('c1'), 'b', 'b', '{}', '{}', '2026-11-01'),
+  (3, UNHEX('c3'), 1, 3, 'write-off', 'r', -300, 'KRW', 'm-demo', FALSE, NULL, 'a', 'a', '{}', '{}', '2026-11-01'),
+  (4, UNHEX('c4'), 1, 3, 'reopen', 'r', -300, 'KRW', 'm-demo', FALSE, UNHEX('c3'), 'a', 'a', '{}', '{}', '2026-11-01'),
+  (5, UNHEX('c5'), 1, 4, 'accept', 'r', 900, 'KRW', 'house', TRUE, NULL, 'a', 'a', '{}', '{}', '2026-11-01');
+INSERT INTO ledger_entry
+  (subject_id, seq, line, merchant_id, debit_account, credit_account, amount, currency,
+   reverses_seq, reverses_line, posted_at)
+VALUES
+  (UNHEX('c1'), 1, 0, 'house', 'asset:network-receivable', 'liability:recon-suspense', 700, 'KRW', NULL, NULL, '2026-11-01'),
+  (UNHEX('c3'), 1, 0, 'm-demo', 'expense:recon-write-off', 'asset:network-receivable', 300, 'KRW', NULL, NULL, '2026-11-01'),
+  (UNHEX('c3'), 2, 0, 'm-demo', 'asset:network-receivable', 'expense:recon-write-off', 300, 'KRW', 1, 0, '2026-11-01');
+";
+
 /// How many captures and refunds of the payments are known for settlement.
 async fn known_sources(bed: &Testbed, payments: &[String]) -> i64 {
     let ids = format!("'{}'", payments.join("','"));
@@ -258,8 +310,9 @@ async fn every_tampering_is_found_by_the_check_that_looks_there() {
     assert!(report.holds(), "{report}");
 
     for (check, statement) in TAMPERINGS {
-        let beside = format!("{}.", books.settlement());
-        let sql = statement.replace("S.", &beside);
+        let sql = statement
+            .replace("S.", &format!("{}.", books.settlement()))
+            .replace("R.", &format!("{}.", books.recon()));
         let done = books.db.execute(AssertSqlSafe(sql)).await.unwrap();
         assert!(done.rows_affected() > 0, "changes nothing: {statement}");
         let report = books.audit(&prefix).await;
@@ -335,6 +388,13 @@ impl Books {
                 format!("CREATE TABLE {database}_settlement.{table} LIKE settlement.{table}");
             db.execute(AssertSqlSafe(create)).await.unwrap();
         }
+        let create = format!(
+            "CREATE DATABASE {database}_recon; CREATE TABLE {database}_recon.{CASES} LIKE recon.{CASES}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(create))
+            .execute(&mut db)
+            .await
+            .unwrap();
         let merchant = "m-demo".to_owned();
         let mut books = Self {
             database,
@@ -378,11 +438,32 @@ impl Books {
                 .unwrap();
         }
         self.settle().await;
+        self.decide().await;
     }
 
-    /// The database beside.
+    /// The database of settlements.
     fn settlement(&self) -> String {
         format!("{}_settlement", self.database)
+    }
+
+    /// The database of decisions.
+    fn recon(&self) -> String {
+        format!("{}_recon", self.database)
+    }
+
+    /// Puts some decisions, with what they posted.
+    async fn decide(&mut self) {
+        let recon = self.recon();
+        let sql = DECIDE.replace("R.", &format!("{recon}."));
+        let mut sql = format!("DELETE FROM {recon}.{CASES};{sql}");
+        for case in 1..=5 {
+            let digits = format!("c{case}");
+            sql = sql.replace(&format!("'{digits}'"), &format!("'{digits:0>32}'"));
+        }
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut self.db)
+            .await
+            .unwrap();
     }
 
     /// Puts one settlement of all the payments, with what it posted and told.
@@ -480,6 +561,7 @@ impl Books {
         let sources = Sources {
             database_url: url.replace("/payment", &format!("/{}", self.database)),
             settlement_database_url: url.replace("/payment", &format!("/{}", self.settlement())),
+            recon_database_url: url.replace("/payment", &format!("/{}", self.recon())),
             brokers: env::var("KAFKA_BROKERS").unwrap(),
         };
         let options = Options {
@@ -490,7 +572,7 @@ impl Books {
     }
 
     async fn remove(mut self) {
-        for database in [self.database.clone(), self.settlement()] {
+        for database in [self.database.clone(), self.settlement(), self.recon()] {
             let drop = format!("DROP DATABASE {database}");
             self.db.execute(AssertSqlSafe(drop)).await.unwrap();
         }
