@@ -41,6 +41,7 @@ pub(crate) async fn matched(db: &mut MySqlConnection, file: &StatementFile) -> s
     for lines in chunks() {
         match_table::pair_by_approval(db, file, lines).await?;
     }
+    match_table::free_decided(db, file.no).await?;
     for lines in chunks() {
         judge(db, file, lines).await?;
     }

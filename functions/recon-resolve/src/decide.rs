@@ -92,27 +92,36 @@ impl Held {
         })
     }
 
-    /// Holds the item against what an open one is.
-    fn open(&self) -> Decided<MatchResult> {
-        let not_open = |why| Err(ResolveError::NotOpen(why));
-        let Some(result) = self.item.result() else {
-            return not_open("It is not matched yet.");
-        };
-        let unpaired = matches!(
-            result,
-            MatchResult::MissingInternal | MatchResult::DuplicateExternal | MatchResult::Ambiguous
-        );
-        match self.item.standing() {
-            Some(Standing::Open) if unpaired && self.item.payment_id.is_some() => {
-                not_open("It is being matched.")
-            }
-            Some(Standing::Open) => Ok(result),
-            Some(Standing::Pending) => not_open("It waits for a second operator."),
-            _ if result == MatchResult::Superseded => {
-                not_open("A later file speaks for the same days.")
-            }
-            _ => not_open("It is closed."),
+    /// Whether a match has found which transaction the row is, or which row the transaction, and not yet
+    /// said what came of it.
+    async fn is_being_matched(&self, tx: &mut MySqlConnection) -> sqlx::Result<bool> {
+        if let ItemId::Transaction(key) = self.id {
+            return case_table::is_row(tx, key).await;
         }
+        let unpaired = matches!(
+            self.item.result(),
+            Some(
+                MatchResult::MissingInternal
+                    | MatchResult::DuplicateExternal
+                    | MatchResult::Ambiguous
+            )
+        );
+        Ok(unpaired && self.item.payment_id.is_some())
+    }
+
+    /// Holds the item against what an open one is.
+    async fn open(&self, tx: &mut MySqlConnection) -> Decided<MatchResult> {
+        let why = match (self.item.result(), self.item.standing()) {
+            (None, _) => "It is not matched yet.",
+            (_, Some(Standing::Pending)) => "It waits for a second operator.",
+            (Some(MatchResult::Superseded), _) => "A later file speaks for the same days.",
+            (Some(_), None | Some(Standing::Closed)) => "It is closed.",
+            (Some(_), Some(Standing::Open)) if self.is_being_matched(tx).await? => {
+                "It is being matched."
+            }
+            (Some(result), Some(Standing::Open)) => return Ok(result),
+        };
+        Err(ResolveError::NotOpen(why))
     }
 
     /// The links that a row has no longer when it is matched again or linked.
@@ -124,7 +133,7 @@ impl Held {
     }
 
     async fn reprocess(&self, tx: &mut MySqlConnection) -> Decided<Effect<'_>> {
-        let result = self.open()?;
+        let result = self.open(tx).await?;
         if let ItemId::Row { file_no, line } = self.id {
             let result = Some(result).filter(|it| *it == MatchResult::RowInvalid);
             case_table::pair(tx, (file_no, line), None, result).await?;
@@ -134,7 +143,7 @@ impl Held {
     }
 
     async fn link(&self, tx: &mut MySqlConnection, key: TransactionKey) -> Decided<Effect<'_>> {
-        self.open()?;
+        self.open(tx).await?;
         let refused = |why| ResolveError::NotLinkable(key, why);
         let ItemId::Row { file_no, line } = self.id else {
             return Err(refused("cannot be linked: the item is no row of a file."));
@@ -169,7 +178,7 @@ impl Held {
 
     /// Has somebody bear the difference: at once, or when a second operator approves it.
     async fn bear(&self, tx: &mut MySqlConnection, action: Action) -> Decided<Effect<'_>> {
-        self.open()?;
+        self.open(tx).await?;
         let stake = Stake::of(&self.item);
         if action == Action::WriteOff && stake.is_none() {
             return Err(ResolveError::Nothing);

@@ -1,4 +1,5 @@
 //! What is decided stays decided, whatever comes later, until a later file takes its place.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod desk;
 
@@ -59,6 +60,50 @@ async fn row_of_a_transaction_that_is_decided_about_as_missing_is_there_twice() 
     let found = recon.items(&file).await;
     assert_eq!(found, [(Some(2), "DUPLICATE_EXTERNAL".to_owned(), None)]);
     assert_eq!(missing.shown().await["status"], "CLOSED");
+}
+
+/// A match finds at this moment that a row is a transaction, and has not said what comes of it.
+async fn pair(recon: &Recon, line: u32, ours: &Ours) {
+    let paired = sqlx::query("UPDATE recon_row SET payment_id = ?, seq = ? WHERE line = ?")
+        .bind(ours.payment)
+        .bind(ours.seq)
+        .bind(line)
+        .execute(recon.database())
+        .await
+        .unwrap();
+    assert_eq!(paired.rows_affected(), 1);
+}
+
+#[tokio::test]
+async fn item_that_is_being_matched_is_not_decided_about() {
+    let recon = Recon::new().await;
+    let ours = Ours::capture(100);
+    recon.ingest(slice::from_ref(&ours)).await;
+    let items = recon.items_of(&[Ours::capture(100).row("k")]).await;
+    pair(&recon, 2, &ours).await;
+    for item in [items.line(2), items.missing(&ours)] {
+        for action in ["accept", "write-off", "reprocess"] {
+            assert_eq!(item.refused(action).await, "item-not-open");
+        }
+    }
+}
+
+#[tokio::test]
+async fn match_that_meets_a_decision_gives_way() {
+    let recon = Recon::new().await;
+    let ours = Ours::capture(100);
+    recon.ingest(slice::from_ref(&ours)).await;
+    let items = recon.items_of(&[Ours::capture(100).row("k")]).await;
+    items.missing(&ours).decided("accept").await;
+    pair(&recon, 2, &ours).await;
+    recon.ingest(&[Ours::capture(1)]).await;
+    recon.matched().await;
+    let row = items.line(2).shown().await;
+    assert_eq!(
+        (&row["ours"], &row["result"]),
+        (&json!(null), &json!("MISSING_INTERNAL"))
+    );
+    assert_eq!(items.missing(&ours).shown().await["status"], "CLOSED");
 }
 
 #[tokio::test]

@@ -221,6 +221,19 @@ pub async fn lock_transaction(
     .await
 }
 
+/// Whether a transaction is a row by now.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_row(db: &mut MySqlConnection, key: TransactionKey) -> sqlx::Result<bool> {
+    let row = sqlx::query("SELECT 1 FROM recon_row WHERE payment_id = ? AND seq = ?")
+        .bind(key.payment_id.uuid())
+        .bind(key.seq)
+        .fetch_optional(db)
+        .await?;
+    Ok(row.is_some())
+}
+
 /// A transaction is missing no more.
 ///
 /// # Errors

@@ -126,7 +126,8 @@ async fn pair(
                WHERE {UNPAIRED} AND {FREE} AND {KEY_UNKNOWN} \
                GROUP BY r.line HAVING {which} AND COUNT(DISTINCT t.payment_id) = 1) found \
              ON found.line = u.line \
-            SET u.payment_id = found.payment_id, u.seq = found.seq WHERE u.file_no = ?"
+            SET u.payment_id = found.payment_id, u.seq = found.seq \
+          WHERE u.file_no = ? AND u.payment_id IS NULL AND u.standing IS NULL"
     );
     let mut query = sqlx::query(AssertSqlSafe(query));
     if let Some(days) = days {
@@ -134,6 +135,23 @@ async fn pair(
     }
     let query = query.bind(file_no).bind(lines.from).bind(lines.to);
     Ok(query.bind(file_no).execute(db).await?.rows_affected())
+}
+
+/// Frees the transactions that somebody decided about as missing while they were paired with rows of a
+/// file.
+///
+/// # Errors
+/// Those of the database.
+pub async fn free_decided(db: &mut MySqlConnection, file_no: u32) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE recon_transaction t JOIN recon_row r ON r.payment_id = t.payment_id AND r.seq = t.seq
+            SET r.payment_id = NULL, r.seq = NULL, r.result = NULL
+          WHERE t.standing IN ('PENDING', 'CLOSED') AND r.file_no = ?",
+    )
+    .bind(file_no)
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Says of every row that is not final, and not decided about, what came of it.
