@@ -198,6 +198,9 @@ impl Held {
         if self.item.standing() == Some(Standing::Pending) {
             return not_open("It waits for a second operator.");
         }
+        if self.item.result() == Some(MatchResult::Superseded) {
+            return not_open("A later file speaks for the same days.");
+        }
         let holding = in_effect(&self.cases);
         let Some(last) = holding.last().copied() else {
             return not_open("No decision about it is in effect.");

@@ -1,5 +1,6 @@
 //! `recon_case`: what decisions about reconciliation must have posted. Told apart from the rules that
-//! posted it: a decision takes effect at once or when it is approved, and until it is taken back.
+//! posted it: a decision takes effect at once or when another operator approves it, and until it is
+//! taken back.
 
 use std::collections::HashMap;
 
@@ -33,6 +34,7 @@ pub(crate) async fn decided(snapshot: &mut Snapshot) -> anyhow::Result<HashMap<U
                 COALESCE(a.decided_at, c.decided_at) AS in_effect_at, b.decided_at AS taken_back_at
            FROM recon_case c
            LEFT JOIN recon_case a ON a.concerns = c.case_id AND a.action = 'approve'
+                AND a.operator <> c.operator
            LEFT JOIN recon_case b ON b.concerns = c.case_id AND b.action = 'reopen'
           WHERE c.action IN ('accept', 'write-off') AND c.stake IS NOT NULL
             AND (NOT c.waits OR a.case_id IS NOT NULL)",

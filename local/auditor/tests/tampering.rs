@@ -42,7 +42,7 @@ const TOPICS: [&str; 5] = [
 ];
 
 /// What is done to a table, and the check that must find it.
-const TAMPERINGS: [(&str, &str); 50] = [
+const TAMPERINGS: [(&str, &str); 51] = [
     (
         "payments",
         "UPDATE payment SET status = 'REFUNDED' WHERE status = 'COMPLETED'",
@@ -113,6 +113,10 @@ const TAMPERINGS: [(&str, &str); 50] = [
     (
         "ledger",
         "DELETE FROM R.recon_case WHERE action = 'approve'",
+    ),
+    (
+        "ledger",
+        "UPDATE R.recon_case SET operator = 'a' WHERE action = 'approve'",
     ),
     ("ledger", "DELETE FROM R.recon_case WHERE action = 'reopen'"),
     (
