@@ -7,8 +7,9 @@ use operation::Sees;
 use outbox::event_table;
 use payment::{Payment, PaymentId, PaymentView, table as payment_table};
 use problem::{Code, Problem};
-use serde::Serialize;
-use settlement::settled::{Asked, SettledLine, Told};
+use recon::verdict;
+use serde::{Serialize, de::DeserializeOwned};
+use settlement::settled;
 use sqlx::{MySqlConnection, MySqlPool};
 use utoipa::ToSchema;
 
@@ -16,8 +17,10 @@ use crate::{ListRequest, Timeline};
 
 /// The function of the settlement service that is asked.
 const SETTLEMENT_LINES: &str = "settlement-lines";
-/// How long it may take; a timeline is shown without it then.
-const SETTLED_WITHIN: Duration = Duration::from_secs(1);
+/// The function of the reconciliation service that is asked.
+const RECON_VERDICTS: &str = "recon-verdicts";
+/// How long they may take; a timeline is shown without them then.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// A page of payments, the newest first.
 #[derive(Serialize, ToSchema)]
@@ -78,8 +81,8 @@ pub async fn get(pool: MySqlPool, call: &Call, payment_id: &str) -> Result<Answe
     Answer::json(&PaymentView::from(&payment))
 }
 
-/// Every step of a payment: request, status, ledger entries, event and where the broker put it, and
-/// the settlement that holds it.
+/// Every step of a payment: request, status, ledger entries, event and where the broker put it, the
+/// settlement that holds it, and what reconciliation said of it.
 ///
 /// # Errors
 /// The problems of the route.
@@ -103,27 +106,41 @@ pub async fn timeline(
         })
     })
     .await?;
-    let lines = settled(functions, payment_id).await;
-    let timeline = Timeline::new(payment_id, events, &entries, &lines).map_err(|error| {
-        tracing::error!(error = %error, payment.id = %payment_id, "a stored event is not readable");
-        Problem::unavailable()
-    })?;
+    let (lines, verdicts) = told(functions, payment_id).await;
+    let timeline =
+        Timeline::new(payment_id, events, &entries, &lines, &verdicts).map_err(|error| {
+            tracing::error!(error = %error, payment.id = %payment_id, "a stored event is not readable");
+            Problem::unavailable()
+        })?;
     Answer::json(&timeline)
 }
 
-/// How the payment was settled, which another service knows; nothing when that does not say.
-async fn settled(functions: &Functions, payment_id: PaymentId) -> Vec<SettledLine> {
-    let asked = Asked {
-        payment_id: payment_id.uuid(),
-    };
-    let told = functions.invoke::<Told>(SETTLEMENT_LINES, &asked, SETTLED_WITHIN);
-    match told.await {
-        Ok(told) => told.data,
-        Err(error) => {
-            tracing::warn!(error = %error, "a timeline is shown without settlements");
-            Vec::new()
-        }
-    }
+/// How the payment was settled and what reconciliation said of it, which other services know; nothing
+/// of one that does not say.
+async fn told(
+    functions: &Functions,
+    payment_id: PaymentId,
+) -> (Vec<settled::SettledLine>, Vec<verdict::Verdict>) {
+    let payment_id = payment_id.uuid();
+    let (lines, verdicts) = tokio::join!(
+        ask::<settled::Told>(functions, SETTLEMENT_LINES, settled::Asked { payment_id }),
+        ask::<verdict::Told>(functions, RECON_VERDICTS, verdict::Asked { payment_id }),
+    );
+    let lines = lines.map(|told| told.data).unwrap_or_default();
+    let verdicts = verdicts.map(|told| told.data).unwrap_or_default();
+    (lines, verdicts)
+}
+
+async fn ask<T: DeserializeOwned>(
+    functions: &Functions,
+    function: &str,
+    asked: impl Serialize,
+) -> Option<T> {
+    let told = functions.invoke(function, &asked, TOLD_WITHIN).await;
+    told.inspect_err(|error| {
+        tracing::warn!(error = %error, function, "a timeline is shown without what it knows");
+    })
+    .ok()
 }
 
 async fn find(pool: &MySqlPool, call: &Call, payment_id: &str) -> Result<Payment, Problem> {

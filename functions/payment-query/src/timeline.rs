@@ -2,6 +2,7 @@ use chrono::NaiveDate;
 use ledger::table::Row;
 use outbox::event_table::Told;
 use payment::{PaymentId, Status, Timestamp};
+use recon::{MatchResult, verdict::Verdict};
 use serde::{Deserialize, Serialize};
 use settlement::settled::SettledLine;
 use utoipa::ToSchema;
@@ -39,6 +40,20 @@ pub struct TimelineStep {
     /// How it was settled; absent until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     settlement: Option<TimelineSettlement>,
+    /// What reconciliation said of it; absent while no file spoke for its day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reconciliation: Option<TimelineReconciliation>,
+}
+
+/// What a file of the acquirer said.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TimelineReconciliation {
+    result: MatchResult,
+    file_id: String,
+    /// The row's line; absent when the file does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
 }
 
 /// The line of a settlement. A refund's amounts are negative.
@@ -114,7 +129,8 @@ struct PayloadData {
 }
 
 impl Timeline {
-    /// Joins a payment's events with its ledger entries and lines of settlements.
+    /// Joins a payment's events with its ledger entries, lines of settlements and what
+    /// reconciliation said.
     ///
     /// # Errors
     /// When a stored event cannot be read.
@@ -123,6 +139,7 @@ impl Timeline {
         events: Vec<Told>,
         entries: &[Row],
         lines: &[SettledLine],
+        verdicts: &[Verdict],
     ) -> serde_json::Result<Self> {
         let data = events
             .into_iter()
@@ -130,8 +147,12 @@ impl Timeline {
                 let seq = told.seq;
                 let posted = entries.iter().filter(|entry| entry.seq == seq);
                 let ledger = posted.map(TimelineEntry::from).collect();
+                let mut step = TimelineStep::new(told, ledger)?;
                 let line = lines.iter().find(|line| line.seq == seq);
-                TimelineStep::new(told, ledger, line.map(TimelineSettlement::from))
+                step.settlement = line.map(TimelineSettlement::from);
+                let verdict = verdicts.iter().find(|verdict| verdict.seq == seq);
+                step.reconciliation = verdict.map(TimelineReconciliation::from);
+                Ok(step)
             })
             .collect::<serde_json::Result<_>>()?;
         Ok(Self { payment_id, data })
@@ -139,11 +160,7 @@ impl Timeline {
 }
 
 impl TimelineStep {
-    fn new(
-        told: Told,
-        ledger: Vec<TimelineEntry>,
-        settlement: Option<TimelineSettlement>,
-    ) -> serde_json::Result<Self> {
+    fn new(told: Told, ledger: Vec<TimelineEntry>) -> serde_json::Result<Self> {
         let payload: Payload = serde_json::from_str(&told.payload)?;
         Ok(Self {
             seq: told.seq,
@@ -162,7 +179,8 @@ impl TimelineStep {
                 offset: told.kafka_offset,
                 delivered_at: told.delivered_at.map(Timestamp::from),
             },
-            settlement,
+            settlement: None,
+            reconciliation: None,
         })
     }
 }
@@ -174,6 +192,16 @@ impl From<&SettledLine> for TimelineSettlement {
             fee: line.fee,
             pay_out_amount: line.pay_out_amount,
             paid_out_date: line.paid_out_date,
+        }
+    }
+}
+
+impl From<&Verdict> for TimelineReconciliation {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            result: verdict.result,
+            file_id: verdict.file_id.clone(),
+            line: verdict.line,
         }
     }
 }

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use serde_json::{Value, json};
-use testbed::{Event, Testbed, fresh};
+use testbed::{Apart, Event, Runtime, Testbed, fresh, seoul_day, until};
 
 const REASON: &str = "사이즈가 작아요";
 
@@ -101,4 +101,58 @@ async fn refused_commands_are_no_steps() {
         .map(|step| &step["status"])
         .collect();
     assert_eq!(statuses, ["REQUESTED"]);
+}
+
+/// A file of today, matched by a reconciliation of the test's own, which knows the payment: it has the
+/// capture and nothing else. The file's id.
+async fn reconciled(apart: &Apart, payment_id: &str) -> String {
+    let day = seoul_day(0);
+    let copy = "INSERT IGNORE INTO recon_transaction SELECT * FROM recon.recon_transaction
+                 WHERE CONCAT('pay_', LOWER(HEX(payment_id))) = ?";
+    let mut known = 0;
+    until("the capture and the refund are known", async || {
+        let copy = sqlx::query(copy).bind(payment_id);
+        let copied = copy.execute(apart.bed.database()).await.unwrap();
+        known += copied.rows_affected();
+        known == 2
+    })
+    .await;
+    let file = format!("transaction_key,type,amount,date\n{payment_id}-2,CAPTURE,15000,{day}\n");
+    let ops = apart.bed.caller("ops");
+    let upload = ops.request("POST", "/payments/upload").body(file);
+    let upload = upload.content_type("text/csv");
+    let reply = upload.header("x-filename", &format!("{day}.csv")).send();
+    let reply = reply.await;
+    assert_eq!(reply.status, 202, "{:?}", reply.body);
+    apart.bed.invoke("recon-match", &json!({})).await;
+    reply.json()["fileId"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn steps_show_what_a_file_said_of_them_whatever_other_service_is_away() {
+    let services = ["recon-upload", "recon-match", "recon-verdicts"];
+    let apart = Apart::start("recon", &services).await;
+    let payment_id = Testbed::new().await.refunded(15_000, 4_000).await;
+    let asks_apart = Runtime::start(|all| {
+        all.retain(|name, _| name == "payment-query");
+        all["payment-query"]["environment"]["INVOKE_URL"] = apart.bed.invoke_url().into();
+    });
+    let demo = apart.bed.caller("demo").at(&asks_apart.url("http").await);
+    let path = format!("/payments/{payment_id}/timeline");
+    let verdicts = async || {
+        let timeline = demo.get(&path).await;
+        assert_eq!(timeline.status, 200, "{:?}", timeline.body);
+        let timeline = timeline.json();
+        let steps = timeline["data"].as_array().unwrap().iter();
+        let said = steps.map(|step| step.get("reconciliation").cloned());
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(verdicts().await, [None, None, None], "no file spoke yet");
+    let file_id = reconciled(&apart, &payment_id).await;
+    let expected = [
+        None,
+        Some(json!({ "result": "MATCHED", "fileId": file_id, "line": 2 })),
+        Some(json!({ "result": "MISSING_EXTERNAL", "fileId": file_id })),
+    ];
+    assert_eq!(verdicts().await, expected);
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{FromRow, MySql, MySqlConnection, QueryBuilder};
 use uuid::Uuid;
 
-use crate::{ItemId, MatchResult, Standing, TransactionKey};
+use crate::{FileId, ItemId, MatchResult, Standing, TransactionKey, verdict::Verdict};
 
 /// Which items are listed.
 #[derive(Clone, Debug, Default)]
@@ -252,11 +252,38 @@ pub async fn counts(
     .bind(file_no)
     .fetch_all(db)
     .await?;
-    let count = |(name, count): (String, i64)| {
-        let result: MatchResult = name
-            .parse()
-            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-        Ok((result, count.unsigned_abs()))
-    };
+    let count = |(name, count): (String, i64)| Ok((parse(&name)?, count.unsigned_abs()));
     rows.into_iter().map(count).collect()
+}
+
+/// What files say of the captures and refunds of a payment, by `seq`.
+///
+/// # Errors
+/// Those of the database.
+pub async fn of_payment(db: &mut MySqlConnection, payment_id: Uuid) -> sqlx::Result<Vec<Verdict>> {
+    let rows: Vec<(u32, String, Uuid, Option<u32>)> = sqlx::query_as(
+        "SELECT t.seq, COALESCE(r.result, 'MISSING_EXTERNAL'), f.file_id, r.line
+           FROM recon_transaction t
+           LEFT JOIN recon_row r ON r.payment_id = t.payment_id AND r.seq = t.seq
+           JOIN recon_file f ON f.file_no = COALESCE(r.file_no, t.missing_in)
+          WHERE t.payment_id = ? AND (r.file_no IS NULL OR r.result IS NOT NULL)
+          ORDER BY t.seq",
+    )
+    .bind(payment_id)
+    .fetch_all(db)
+    .await?;
+    let verdict = |(seq, result, file_id, line): (u32, String, Uuid, Option<u32>)| {
+        Ok(Verdict {
+            seq,
+            result: parse(&result)?,
+            file_id: FileId::from(file_id).to_string(),
+            line,
+        })
+    };
+    rows.into_iter().map(verdict).collect()
+}
+
+fn parse(result: &str) -> sqlx::Result<MatchResult> {
+    let result = result.parse();
+    result.map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }

@@ -17,6 +17,7 @@ mod row;
 pub mod row_table;
 mod transaction;
 pub mod transaction_table;
+pub mod verdict;
 
 pub use case::{Action, Case, CaseId, HOUSE, Operator, Stake, State};
 pub use decision::DecisionView;
