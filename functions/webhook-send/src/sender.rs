@@ -24,6 +24,10 @@ const IN_FLIGHT_PER_MERCHANT_MAX: usize = 8;
 /// How long a webhook is left to whoever took it: longer than it may take to send it and to note that.
 /// After a crash it is sent again this much later.
 const LEASE: TimeDelta = TimeDelta::seconds(20);
+/// How long webhooks are kept that are over, and how many are deleted in one invocation; more are left
+/// to the next one.
+const KEPT: TimeDelta = TimeDelta::days(90);
+const PURGE_ROWS_MAX: u32 = 1_000;
 /// How long an invocation looks for what is due; what it has begun goes on in the next one.
 const RUN_FOR: Duration = Duration::from_secs(5);
 /// How often is looked for what has become due while something is sent.
@@ -47,6 +51,8 @@ pub(crate) struct Report {
     begun: u64,
     /// Ended, because their merchants have no endpoint.
     without_endpoint: u64,
+    /// Deleted, because they have been over for long.
+    purged: u64,
     /// Nothing is due, and nothing is being sent.
     idle: bool,
 }
@@ -64,7 +70,7 @@ impl Sender {
         }
     }
 
-    /// Sends what is due, for a while. An endpoint that takes longer is waited for beyond the
+    /// Deletes what is old, then sends what is due, for a while. An endpoint that takes longer is waited for beyond the
     /// invocation, so that it holds up nobody else; should the process end then, its webhooks are due
     /// again after [`LEASE`].
     ///
@@ -72,7 +78,10 @@ impl Sender {
     /// Those of the database.
     pub(crate) async fn run(&mut self) -> sqlx::Result<Report> {
         let start = Instant::now();
-        let mut report = Report::default();
+        let mut report = Report {
+            purged: self.purge().await?,
+            ..Report::default()
+        };
         while start.elapsed() < RUN_FOR {
             while self.sending.try_join_next().is_some() {}
             let begun = self.begin_due(&mut report).await?;
@@ -88,6 +97,14 @@ impl Sender {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         metrics::gauge!("webhooks_in_flight").set(self.sending.len() as f64);
         Ok(report)
+    }
+
+    async fn purge(&self) -> sqlx::Result<u64> {
+        let before = Utc::now() - KEPT;
+        db::session(&self.pool, |db| {
+            Box::pin(delivery_table::purge(db, before, PURGE_ROWS_MAX))
+        })
+        .await
     }
 
     /// Begins what there is room for, merchant by merchant, each time in another order.

@@ -325,3 +325,33 @@ async fn merchant_sees_its_own_webhooks_with_their_attempts_and_an_operator_sees
         );
     }
 }
+
+#[tokio::test]
+async fn webhooks_that_are_over_are_deleted_after_ninety_days_with_their_attempts() {
+    let receiver = Receiver::start(|_| 500.into()).await;
+    let taker = Receiver::that_takes().await;
+    let shop = Shop::open(1, &[("demo", &taker.url), ("other", &receiver.url)]).await;
+    let [old, young, waiting] = [
+        authorized("m-demo"),
+        authorized("m-demo"),
+        authorized("m-other"),
+    ];
+    shop.tell(&[&old, &young, &waiting]).await;
+    shop.reaches(&old, "DELIVERED", 1).await;
+    shop.reaches(&young, "DELIVERED", 1).await;
+    shop.reaches(&waiting, "PENDING", 1).await;
+    for (event, days) in [(&waiting, 91), (&young, 89), (&old, 91)] {
+        shop.came(event, days).await;
+    }
+    until("the old one is deleted", async || {
+        shop.row(&old).await.is_none()
+    })
+    .await;
+    let attempts = "SELECT COUNT(DISTINCT webhook_id) FROM webhook_attempt";
+    let attempts = sqlx::query_scalar(attempts);
+    let left: i64 = attempts.fetch_one(shop.bed().database()).await.unwrap();
+    assert_eq!(left, 2);
+    for kept in [&young, &waiting] {
+        assert!(shop.row(kept).await.is_some(), "{kept}");
+    }
+}

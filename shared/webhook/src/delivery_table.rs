@@ -183,6 +183,38 @@ pub async fn end_without_endpoint(
     Ok(ended.rows_affected())
 }
 
+/// Deletes webhooks of events that came before some time, with their attempts, the oldest first, at
+/// most `rows_max`; how many. Those that are still to be sent stay.
+///
+/// # Errors
+/// Those of the database.
+pub async fn purge(
+    db: &mut MySqlConnection,
+    before: DateTime<Utc>,
+    rows_max: u32,
+) -> sqlx::Result<u64> {
+    let mut tx = db.begin().await?;
+    let over: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT webhook_id FROM webhook_delivery WHERE created_at < ? AND status <> 'PENDING'
+          ORDER BY created_at LIMIT ? FOR UPDATE SKIP LOCKED",
+    )
+    .bind(before)
+    .bind(rows_max)
+    .fetch_all(&mut *tx)
+    .await?;
+    if over.is_empty() {
+        return Ok(0);
+    }
+    for table in ["webhook_attempt", "webhook_delivery"] {
+        let delete = format!("DELETE FROM {table} WHERE webhook_id IN ");
+        let mut delete = QueryBuilder::<MySql>::new(delete);
+        push_ids(&mut delete, &over);
+        delete.build().execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(over.len() as u64)
+}
+
 /// Notes an attempt, and what follows it. A webhook that was settled meanwhile stays as it is.
 ///
 /// # Errors

@@ -107,6 +107,19 @@ impl Shop {
         .unwrap()
     }
 
+    /// Has an event have come days ago.
+    pub(crate) async fn came(&self, event: &Value, days_ago: u32) {
+        sqlx::query(
+            "UPDATE webhook_delivery SET created_at = created_at - INTERVAL ? DAY
+              WHERE webhook_id = ?",
+        )
+        .bind(days_ago)
+        .bind(event["id"].as_str().unwrap().parse::<Uuid>().unwrap())
+        .execute(self.bed().database())
+        .await
+        .unwrap();
+    }
+
     /// Waits until an event's webhook is in this status after so many attempts.
     pub(crate) async fn reaches(&self, event: &Value, status: &str, attempts: i64) {
         let what = format!("{event} {status} after {attempts}");
