@@ -99,12 +99,12 @@ impl Site {
         Ok(claims.fetch_one(&mut self.database().await?).await?)
     }
 
-    /// Waits until the settlement service knows every capture and refund.
+    /// Waits until settlement and reconciliation know every capture and refund.
     pub(crate) async fn everything_arrived(&self) -> anyhow::Result<()> {
-        let missing = "SELECT COUNT(*) FROM payment.outbox_event e
-                         LEFT JOIN settlement.settlement_source s ON s.event_id = e.event_id
-                        WHERE e.type IN ('payment.captured', 'payment.refunded')
-                          AND s.event_id IS NULL";
+        let missing = "SELECT 2 * (SELECT COUNT(*) FROM payment.outbox_event
+                                     WHERE type IN ('payment.captured', 'payment.refunded'))
+                            - (SELECT COUNT(*) FROM settlement.settlement_source)
+                            - (SELECT COUNT(*) FROM recon.recon_transaction)";
         until("every capture and refund has arrived", async || {
             let missing = sqlx::query_scalar::<_, i64>(missing);
             Ok(missing.fetch_one(&mut self.database().await?).await? == 0)

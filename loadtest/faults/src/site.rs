@@ -49,6 +49,7 @@ pub struct Site {
     database_url: String,
     settlement_database_url: String,
     recon_database_url: String,
+    dlq_database_url: String,
     database: MySqlPool,
 }
 
@@ -89,8 +90,13 @@ impl Site {
                 .insert(component, links[&link].address().to_string());
         }
         let secrets = stack.prepare()?;
-        let [database_url, settlement_database_url, recon_database_url] =
-            ["payment", "settlement", "recon"].map(|service| secrets.url(&stack, ADMIN, service));
+        let [
+            database_url,
+            settlement_database_url,
+            recon_database_url,
+            dlq_database_url,
+        ] = ["payment", "settlement", "recon", "dlq"]
+            .map(|service| secrets.url(&stack, ADMIN, service));
         let database = MySqlPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -104,6 +110,7 @@ impl Site {
             database_url,
             settlement_database_url,
             recon_database_url,
+            dlq_database_url,
             database,
         };
         match site.bring_up().await {
@@ -166,6 +173,7 @@ impl Site {
             database_url: self.database_url.clone(),
             settlement_database_url: self.settlement_database_url.clone(),
             recon_database_url: self.recon_database_url.clone(),
+            dlq_database_url: self.dlq_database_url.clone(),
             brokers: self.stack.reached_at(Component::Kafka),
         }
     }
@@ -217,16 +225,17 @@ impl Site {
         Ok(())
     }
 
-    /// How many events wait to be sent, or to be noted for settlement.
+    /// How many events wait to be sent, or to be noted for settlement or reconciliation.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn pending(&self) -> sqlx::Result<i64> {
         let count = sqlx::query_scalar(
             "SELECT (SELECT COUNT(*) FROM outbox_pending)
-                  + (SELECT COUNT(*) FROM outbox_event
-                      WHERE type IN ('payment.captured', 'payment.refunded'))
-                  - (SELECT COUNT(*) FROM settlement.settlement_source)",
+                  + 2 * (SELECT COUNT(*) FROM outbox_event
+                          WHERE type IN ('payment.captured', 'payment.refunded'))
+                  - (SELECT COUNT(*) FROM settlement.settlement_source)
+                  - (SELECT COUNT(*) FROM recon.recon_transaction)",
         );
         count.fetch_one(&self.database).await
     }

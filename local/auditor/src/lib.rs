@@ -1,22 +1,29 @@
-//! Proves the books: payments = ledger = outbox = topics = stored replies = settlement = decisions
-//! about reconciliation.
+//! Proves the books: payments = ledger = outbox = topics = stored replies = settlement =
+//! reconciliation, and nothing waits among the dead letters.
 //!
 //! Everything is held against the events: each payment's are folded anew, by rules written for this
 //! purpose, and the other tables and the topics must say the same. The database is read in one
 //! snapshot, so that an audit can run while payments go on.
 
+mod dead_letters;
 mod events;
 mod fold;
 mod ledger;
+mod moved;
 mod outbox_rows;
 mod payments;
 mod recon_cases;
+mod recon_files;
+mod recon_items;
+mod recon_rows;
 mod replies;
 mod report;
+mod service_outbox;
 mod settlement_batches;
 mod settlement_items;
 mod snapshot;
 mod topics;
+mod totals;
 
 use std::{collections::HashMap, env, time::Duration};
 
@@ -25,7 +32,7 @@ use uuid::Uuid;
 
 pub use report::{Check, EXAMPLES_MAX, Report};
 
-use crate::{events::Known, snapshot::Snapshot};
+use crate::{events::Known, snapshot::Snapshot, totals::Totals};
 
 /// How old a pending event may be, unless the options say otherwise.
 pub const PENDING_WITHIN: Duration = Duration::from_secs(5);
@@ -39,13 +46,15 @@ pub struct Sources {
     pub settlement_database_url: String,
     /// URL of the reconciliation database, of a user who may read every table.
     pub recon_database_url: String,
+    /// URL of the database of decisions about dead letters, of a user who may read every table.
+    pub dlq_database_url: String,
     /// Kafka's `host:port`, separated by commas.
     pub brokers: String,
 }
 
 impl Sources {
-    /// From `DATABASE_URL_ADMIN`, `DATABASE_URL_SETTLEMENT`, `DATABASE_URL_RECON` and
-    /// `KAFKA_BROKERS`.
+    /// From `DATABASE_URL_ADMIN`, `DATABASE_URL_SETTLEMENT`, `DATABASE_URL_RECON`,
+    /// `DATABASE_URL_DLQ` and `KAFKA_BROKERS`.
     ///
     /// # Errors
     /// Names the variable that is missing.
@@ -55,6 +64,7 @@ impl Sources {
             database_url: variable("DATABASE_URL_ADMIN")?,
             settlement_database_url: variable("DATABASE_URL_SETTLEMENT")?,
             recon_database_url: variable("DATABASE_URL_RECON")?,
+            dlq_database_url: variable("DATABASE_URL_DLQ")?,
             brokers: variable("KAFKA_BROKERS")?,
         })
     }
@@ -67,6 +77,8 @@ pub struct Options {
     pub pending_within: Duration,
     /// Stands before the name of every topic.
     pub topic_prefix: String,
+    /// Whether dead letters may wait that nobody has decided about.
+    pub letters_may_wait: bool,
 }
 
 impl Default for Options {
@@ -74,6 +86,7 @@ impl Default for Options {
         Self {
             pending_within: PENDING_WITHIN,
             topic_prefix: String::new(),
+            letters_may_wait: false,
         }
     }
 }
@@ -86,9 +99,10 @@ pub(crate) type Books = HashMap<Uuid, Vec<Known>>;
 /// # Errors
 /// When database or broker cannot be read.
 pub async fn audit(sources: &Sources, options: &Options) -> anyhow::Result<Report> {
-    // Before the payments: it knows nothing that they do not know. After them it has told everything
-    // that they have posted.
+    // Before the payments: they know nothing that these do not know. After them settlement has told
+    // everything that they have posted.
     let mut settlement_before = Snapshot::open(&sources.settlement_database_url).await?;
+    let mut recon_before = Snapshot::open(&sources.recon_database_url).await?;
     let mut snapshot = Snapshot::open(&sources.database_url).await?;
     let mut settlement_after = Snapshot::open(&sources.settlement_database_url).await?;
     let mut others = settlement_batches::settled(&mut settlement_after).await?;
@@ -105,10 +119,22 @@ pub async fn audit(sources: &Sources, options: &Options) -> anyhow::Result<Repor
         replies::check(&mut snapshot, &books).await?,
     ];
     snapshot.close().await?;
+    let mut totals = Totals::default();
     let url = sources.settlement_database_url.as_str();
-    let settlement = settlement_items::check(&mut settlement_before, &books, (url, options));
-    checks.push(settlement.await?);
-    settlement_before.close().await?;
+    let before = &mut settlement_before;
+    checks.push(settlement_items::check(before, &mut totals, &books, (url, options)).await?);
+    let url = sources.recon_database_url.as_str();
+    let before = &mut recon_before;
+    checks.push(recon_items::check(before, &mut totals, &books, (url, options)).await?);
+    checks.push(totals.check(&books));
+    for (name, mut snapshot) in [
+        ("told-settlement", settlement_before),
+        ("told-recon", recon_before),
+    ] {
+        checks.push(service_outbox::check(name, &mut snapshot, sources, options).await?);
+        snapshot.close().await?;
+    }
     checks.push(topics::check(sources, options, books).await?);
+    checks.push(dead_letters::check(sources, options).await?);
     Ok(Report { checks })
 }

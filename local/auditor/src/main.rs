@@ -10,7 +10,8 @@ const VIOLATED: u8 = 1;
 /// Exit code when the books could not be read.
 const FAILED: u8 = 2;
 
-/// Proves the books: payments = ledger = outbox = topics = stored replies = settlement = decisions.
+/// Proves the books: payments = ledger = outbox = topics = stored replies = settlement =
+/// reconciliation, and nothing waits among the dead letters.
 #[derive(Parser)]
 #[command(
     name = "local/audit",
@@ -24,6 +25,9 @@ struct Arguments {
     /// Seconds an event may wait for its topic
     #[arg(long, value_name = "SECONDS", default_value_t = PENDING_WITHIN.as_secs())]
     pending_within: u64,
+    /// Dead letters may wait that nobody has decided about
+    #[arg(long)]
+    letters_may_wait: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -48,6 +52,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let options = Options {
         pending_within: Duration::from_secs(arguments.pending_within),
+        letters_may_wait: arguments.letters_may_wait,
         ..Options::default()
     };
     audit(&Sources::from_env()?, &options).await

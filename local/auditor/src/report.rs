@@ -69,7 +69,7 @@ impl fmt::Display for Report {
             } else {
                 "VIOLATED"
             };
-            write!(formatter, "{:<10} {verdict}", check.name)?;
+            write!(formatter, "{:<15} {verdict}", check.name)?;
             for (what, count) in &check.counted {
                 write!(formatter, "  {count} {what}")?;
             }

@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::{
-    Check, Options,
+    Check,
     fold::Posting,
     ledger::{Asked, Journal},
     settlement_items::{LastDays, Sums},
@@ -61,8 +61,6 @@ struct Data {
 struct EventRow {
     aggregateid: String,
     payload: String,
-    created: DateTime<Utc>,
-    delivered: bool,
 }
 
 /// Holds every batch against its items, the one before and its event; the last day of each book.
@@ -70,11 +68,10 @@ pub(crate) async fn compare(
     snapshot: &mut Snapshot,
     check: &mut Check,
     mut sums: HashMap<Uuid, Sums>,
-    options: &Options,
 ) -> anyhow::Result<LastDays> {
     let mut last_days = LastDays::new();
     let mut carried: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let mut events = events(snapshot, check, options).await?;
+    let mut events = events(snapshot, check).await?;
     for row in rows(snapshot).await? {
         let name = SettlementId::from(row.settlement_id);
         let items = sums.remove(&row.settlement_id).unwrap_or_default();
@@ -130,32 +127,21 @@ async fn rows(snapshot: &mut Snapshot) -> anyhow::Result<Vec<Row>> {
     Ok(rows.fetch_all(&mut snapshot.db).await?)
 }
 
-/// Every event by its settlement. Each is on its topic, unless it is young.
+/// Every event by its settlement.
 async fn events(
     snapshot: &mut Snapshot,
     check: &mut Check,
-    options: &Options,
 ) -> anyhow::Result<BTreeMap<String, Data>> {
     #[derive(Deserialize)]
     struct Event {
         data: Data,
     }
-    let rows: Vec<EventRow> = sqlx::query_as(
-        "SELECT e.aggregateid, e.payload, e.created, d.id IS NOT NULL AS delivered
-           FROM outbox_event e LEFT JOIN outbox_delivery d ON d.id = e.id",
-    )
-    .fetch_all(&mut snapshot.db)
-    .await?;
-    let old = snapshot.taken - options.pending_within;
+    let rows: Vec<EventRow> = sqlx::query_as("SELECT aggregateid, payload FROM outbox_event")
+        .fetch_all(&mut snapshot.db)
+        .await?;
     let mut events = BTreeMap::new();
     for row in rows {
         check.count("events");
-        check.ensure(row.delivered || row.created >= old, || {
-            format!(
-                "{} waits since {} for its topic",
-                row.aggregateid, row.created
-            )
-        });
         match serde_json::from_str::<Event>(&row.payload) {
             Ok(Event { data }) => {
                 events.insert(row.aggregateid, data);

@@ -2,23 +2,19 @@
 //! sources with what is kept of them, and its batches are the sums of their items, each with what
 //! the one before carried. The rules are written apart from those that made the rows.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::FromRow;
-use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::{
-    Books, Check, Options, settlement_batches,
+    Books, Check, Options,
+    moved::{self, Mirror, day},
+    settlement_batches,
     snapshot::{CHUNK_ROWS, Snapshot},
+    totals::{Side, Totals},
 };
-
-/// How often what is missing is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A capture or refund, and whether it is settled.
 struct Source {
@@ -80,14 +76,24 @@ struct ItemRow {
 /// Holds the snapshot against the events of the payments, which are read after it.
 pub(crate) async fn check(
     snapshot: &mut Snapshot,
+    totals: &mut Totals,
     books: &Books,
     (url, options): (&str, &Options),
 ) -> anyhow::Result<Check> {
     let mut check = Check::new("settlement");
-    let mut sources = sources(snapshot, &mut check, books).await?;
-    everything_arrived(&mut check, snapshot, &sources, books, (url, options)).await?;
+    let mut sources = sources(snapshot, &mut check, totals, books).await?;
+    let mirror = Mirror {
+        table: "settlement_source",
+        url,
+        taken: snapshot.taken,
+    };
+    let late = moved::late(books, |key| sources.contains_key(&key));
+    moved::all_arrive(&mut check, &mirror, books, late, options, |key| {
+        totals.late(Side::Settlement, books, key);
+    })
+    .await?;
     let sums = items(snapshot, &mut check, &mut sources).await?;
-    let last_days = settlement_batches::compare(snapshot, &mut check, sums, options).await?;
+    let last_days = settlement_batches::compare(snapshot, &mut check, sums).await?;
     for ((payment_id, seq), source) in &sources {
         let over = last_days
             .get(&source.book)
@@ -103,6 +109,7 @@ pub(crate) async fn check(
 async fn sources(
     snapshot: &mut Snapshot,
     check: &mut Check,
+    totals: &mut Totals,
     books: &Books,
 ) -> anyhow::Result<Sources> {
     let mut sources = Sources::new();
@@ -126,6 +133,8 @@ async fn sources(
         for row in rows {
             check.count("sources");
             compare_source(check, &row, books);
+            let book = (row.merchant_id.as_str(), row.currency.as_str(), row.sold_on);
+            totals.add(Side::Settlement, book, &row.kind, row.amount);
             sources.insert((row.payment_id, row.seq), row.into());
         }
     }
@@ -148,7 +157,6 @@ impl From<SourceRow> for Source {
 
 /// A source is what its event says, on the day that it was in Korea.
 fn compare_source(check: &mut Check, row: &SourceRow, books: &Books) {
-    let day = (row.occurred_at + TimeDelta::hours(9)).date_naive();
     let row_says = (
         row.merchant_id.as_str(),
         row.currency.as_str(),
@@ -157,15 +165,15 @@ fn compare_source(check: &mut Check, row: &SourceRow, books: &Books) {
         (row.captured_amount, row.refunded_amount),
         row.sold_on,
     );
-    let event = event(books, row.payment_id, row.seq);
-    let event_says = event.map(|(kind, amount, state)| {
+    let event = moved::of(books, row.payment_id, row.seq);
+    let event_says = event.map(|moved| {
         (
-            state.merchant_id.as_str(),
-            state.currency.as_str(),
-            kind,
-            amount,
-            (state.captured, state.refunded),
-            day,
+            moved.state.merchant_id.as_str(),
+            moved.state.currency.as_str(),
+            moved.kind,
+            moved.amount,
+            (moved.state.captured, moved.state.refunded),
+            day(row.occurred_at),
         )
     });
     check.ensure(event_says == Some(row_says), || {
@@ -175,74 +183,6 @@ fn compare_source(check: &mut Check, row: &SourceRow, books: &Books) {
             row.seq
         )
     });
-}
-
-/// Kind and amount of a capture or refund, and the payment after it.
-fn event(
-    books: &Books,
-    payment_id: Uuid,
-    seq: u32,
-) -> Option<(&'static str, u64, &crate::fold::State)> {
-    let known = books.get(&payment_id)?;
-    let index = (seq as usize).checked_sub(1)?;
-    let this = known.get(index)?;
-    match this.event_type {
-        "payment.captured" => Some(("CAPTURE", this.state.captured, &this.state)),
-        "payment.refunded" => {
-            let before = known.get(index.checked_sub(1)?)?;
-            let amount = this.state.refunded.checked_sub(before.state.refunded)?;
-            Some(("REFUND", amount, &this.state))
-        }
-        _ => None,
-    }
-}
-
-/// Every capture and refund that is old enough is known as a source, or will be in a moment.
-async fn everything_arrived(
-    check: &mut Check,
-    snapshot: &Snapshot,
-    sources: &Sources,
-    books: &Books,
-    (url, options): (&str, &Options),
-) -> anyhow::Result<()> {
-    let old = snapshot.taken - options.pending_within;
-    let mut missing: Vec<(Uuid, u32)> = Vec::new();
-    for (payment_id, known) in books {
-        let moved = known.iter().filter(|event| {
-            matches!(event.event_type, "payment.captured" | "payment.refunded")
-                && event.created < old
-        });
-        let keys = moved.map(|event| (*payment_id, event.state.version));
-        missing.extend(keys.filter(|key| !sources.contains_key(key)));
-    }
-    let began = Instant::now();
-    while !missing.is_empty() {
-        let mut now = Snapshot::open(url).await?;
-        let mut still = Vec::new();
-        for (payment_id, seq) in missing {
-            let known: Option<i32> = sqlx::query_scalar(
-                "SELECT 1 FROM settlement_source WHERE payment_id = ? AND seq = ?",
-            )
-            .bind(payment_id)
-            .bind(seq)
-            .fetch_optional(&mut now.db)
-            .await?;
-            if known.is_none() {
-                still.push((payment_id, seq));
-            }
-        }
-        now.close().await?;
-        missing = still;
-        if began.elapsed() > options.pending_within {
-            break;
-        }
-        sleep(LOOK_EVERY).await;
-    }
-    for (payment_id, seq) in missing {
-        let name = payment::PaymentId::from(payment_id);
-        check.violated(format!("{name} {seq} has not arrived"));
-    }
-    Ok(())
 }
 
 async fn items(

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long the broker may take for one answer.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const BROKER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Of a payment: how many of its events were met, in order, without a gap.
 type Met = HashMap<Uuid, usize>;
@@ -67,7 +67,7 @@ fn read(
     // topic read later, although the relay goes on meanwhile.
     for event_type in EVENT_TYPES.into_iter().rev() {
         let topic = format!("{}{event_type}", options.topic_prefix);
-        read_topic(sources, &topic, |message| {
+        read_topic(&sources.brokers, &topic, |message| {
             check.count("records");
             match Record::of(message, event_type) {
                 Ok(record) => records.push(record),
@@ -181,13 +181,13 @@ fn agrees(record: &Record, known: &Known) -> bool {
 }
 
 /// Reads a topic from its beginning to where it ends when this begins.
-fn read_topic(
-    sources: &Sources,
+pub(crate) fn read_topic(
+    brokers: &str,
     topic: &str,
     mut each: impl FnMut(&BorrowedMessage<'_>),
 ) -> anyhow::Result<()> {
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &sources.brokers)
+        .set("bootstrap.servers", brokers)
         .set("group.id", "auditor")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "false")
