@@ -5,13 +5,14 @@ use std::{path::Path, process::Output};
 
 use tokio::process::Command;
 
-const SCENARIOS: [&str; 6] = [
+const SCENARIOS: [&str; 7] = [
     "payment",
     "retry",
     "reconciliation",
     "kafka-outage",
     "poison",
     "settlement-killed",
+    "duplicate-webhook",
 ];
 
 async fn play(name: &str) -> Output {
