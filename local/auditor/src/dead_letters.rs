@@ -6,6 +6,7 @@ use rdkafka::{
     ClientConfig, Message,
     consumer::{BaseConsumer, Consumer},
     message::{BorrowedMessage, Headers},
+    metadata::MetadataTopic,
 };
 use sqlx::{Connection, MySqlConnection};
 use tokio::task::spawn_blocking;
@@ -57,10 +58,13 @@ fn topics(brokers: &str, prefix: &str) -> anyhow::Result<Vec<String>> {
         .set("bootstrap.servers", brokers)
         .create()?;
     let metadata = consumer.fetch_metadata(None, BROKER_TIMEOUT)?;
-    let names = metadata.topics().iter().map(|topic| topic.name());
+    let names = metadata.topics().iter().map(MetadataTopic::name);
     let of_letters = names.filter(|name| {
         let own = name.strip_prefix(prefix);
-        own.is_some_and(|own| own.ends_with(".dlq") && own.split('.').count() == PARTS)
+        own.is_some_and(|own| {
+            let parts: Vec<&str> = own.split('.').collect();
+            parts.len() == PARTS && parts.last() == Some(&"dlq")
+        })
     });
     Ok(of_letters.map(ToOwned::to_owned).collect())
 }

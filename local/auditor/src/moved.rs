@@ -68,8 +68,10 @@ pub(crate) fn keys(books: &Books) -> impl Iterator<Item = Key> {
     let moves =
         |known: &&Known| matches!(known.event_type, "payment.captured" | "payment.refunded");
     books.iter().flat_map(move |(payment_id, known)| {
-        let moved = known.iter().filter(moves);
-        moved.map(|known| (*payment_id, known.state.version))
+        known
+            .iter()
+            .filter(moves)
+            .map(|known| (*payment_id, known.state.version))
     })
 }
 

@@ -14,7 +14,8 @@ const DAYS_MAX: usize = 400;
 /// A file, and what its profile tolerates.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct File {
-    pub(crate) file_no: u32,
+    #[sqlx(rename = "file_no")]
+    no: u32,
     profile: String,
     filename: String,
     row_count: u32,
@@ -111,10 +112,10 @@ impl Files {
         let mut by_no = BTreeMap::new();
         for mut file in files {
             check.count("files");
-            let rows = rows.remove(&file.file_no).unwrap_or_default();
+            let rows = rows.remove(&file.no).unwrap_or_default();
             file.compare(check, rows);
             file.transactions = rows.3 > 0;
-            by_no.insert(file.file_no, file);
+            by_no.insert(file.no, file);
         }
         for file_no in rows.keys() {
             check.violated(format!("rows are of file {file_no}, which is not there"));
@@ -148,7 +149,7 @@ impl Files {
             let same = self
                 .get(by)
                 .is_some_and(|by| (by.first_day, by.last_day) == days);
-            check.ensure(same && by > file.file_no, || {
+            check.ensure(same && by > file.no, || {
                 format!(
                     "{} gave way to file {by}, which is of other days",
                     file.filename
