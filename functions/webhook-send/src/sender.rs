@@ -70,9 +70,9 @@ impl Sender {
         }
     }
 
-    /// Deletes what is old, then sends what is due, for a while. An endpoint that takes longer is waited for beyond the
-    /// invocation, so that it holds up nobody else; should the process end then, its webhooks are due
-    /// again after [`LEASE`].
+    /// Deletes what is old, then sends what is due, for a while. An endpoint that takes longer is waited
+    /// for beyond the invocation, so that it holds up nobody else; should the process end then, its
+    /// webhooks are due again after [`LEASE`].
     ///
     /// # Errors
     /// Those of the database.
