@@ -1,10 +1,17 @@
 //! Kafka, `recon.resolved`: posts what a decision about a difference comes to in the payment ledger.
 
 mod event;
-mod post;
 
 use consumer::Batch;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use post::Counters;
+
+use crate::event::journal;
+
+const COUNTERS: Counters = Counters {
+    posted: "recon_journals_posted_total",
+    refused: "recon_journals_refused_total",
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -12,7 +19,7 @@ async fn main() -> Result<(), Error> {
     let pool = db::pool(db::url_from_file("DATABASE_URL_PAYMENT_FILE")?);
     let handler = service_fn(move |event: LambdaEvent<Batch>| {
         let pool = pool.clone();
-        async move { Ok::<_, Error>(post::run(&pool, event.payload).await?) }
+        async move { Ok::<_, Error>(post::run(&pool, &event.payload, journal, COUNTERS).await?) }
     });
     lambda_runtime::run_concurrent(handler).await
 }

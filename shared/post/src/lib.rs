@@ -1,26 +1,50 @@
+//! Posts in the payment ledger what events of other services tell, each journal once.
+
+use std::fmt::Display;
+
 use consumer::{Answer, Batch, Record};
 use db::Retry;
 use ledger::{Journal, table as ledger_table};
 use sqlx::MySqlPool;
 
-use crate::event::journal;
+/// Names of the counters of a function.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters {
+    /// Journals that were not posted before.
+    pub posted: &'static str,
+    /// Records that tell of no journal.
+    pub refused: &'static str,
+}
 
-/// Posts the journal of every settlement of a batch, each once. What tells of no settlement is sent
-/// again, and so becomes a dead letter.
-pub(crate) async fn run(pool: &MySqlPool, batch: Batch) -> sqlx::Result<Answer> {
+/// Posts the journals of a batch that are not posted yet. A record that tells of none is sent again,
+/// and so becomes a dead letter.
+///
+/// # Errors
+/// Those of the database.
+pub async fn run<E: Display>(
+    pool: &MySqlPool,
+    batch: &Batch,
+    journal: impl Fn(&Record) -> Result<Journal, E>,
+    counters: Counters,
+) -> sqlx::Result<Answer> {
     let mut answer = Answer::default();
     let mut journals = Vec::new();
     for record in batch.records() {
         match journal(record) {
             Ok(journal) => journals.push(journal),
             Err(error) => {
-                refuse(record, &error.to_string());
+                metrics::counter!(counters.refused).increment(1);
+                tracing::warn!(
+                    messaging.destination = record.topic(),
+                    error = %error,
+                    "refused"
+                );
                 answer.fail(record);
             }
         }
     }
     let posted = post(pool, journals).await?;
-    metrics::counter!("settlements_posted_total").increment(posted);
+    metrics::counter!(counters.posted).increment(posted);
     Ok(answer)
 }
 
@@ -36,13 +60,4 @@ async fn post(pool: &MySqlPool, journals: Vec<Journal>) -> sqlx::Result<u64> {
             result => return result,
         }
     }
-}
-
-fn refuse(record: &Record, why: &str) {
-    metrics::counter!("settlements_refused_total").increment(1);
-    tracing::warn!(
-        messaging.destination = record.topic(),
-        error = why,
-        "refused"
-    );
 }
