@@ -1,24 +1,18 @@
 //! Decisions about items: what may be decided, what is at stake, and what holds of it.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use money::{Currency, MINOR_MAX};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-use crate::{InvalidId, ItemId, MatchResult, Standing, item_table::Item};
+use crate::{CaseId, ItemId, MatchResult, Standing, item_table::Item};
 
-const CASE_ID_PREFIX: &str = "cas_";
 /// Most decisions of operators about one item.
 pub const CASES_MAX: usize = 200;
 /// Whose money it is when a row is none of our transactions, and so of no merchant.
 pub const HOUSE: &str = "house";
-
-/// Names a decision: `cas_` and 32 hexadecimal digits of a UUIDv7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CaseId(Uuid);
 
 /// What is decided about an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -98,49 +92,6 @@ pub struct Case {
     pub after: State,
     /// When.
     pub decided_at: DateTime<Utc>,
-}
-
-impl CaseId {
-    /// A fresh id.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
-    }
-
-    /// For the database.
-    #[must_use]
-    pub fn uuid(self) -> Uuid {
-        self.0
-    }
-}
-
-impl From<Uuid> for CaseId {
-    fn from(uuid: Uuid) -> Self {
-        Self(uuid)
-    }
-}
-
-impl FromStr for CaseId {
-    type Err = InvalidId;
-
-    /// Accepts only what [`CaseId`] displays.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.strip_prefix(CASE_ID_PREFIX).ok_or(InvalidId)?;
-        let id = Self(Uuid::try_parse(digits).map_err(|_| InvalidId)?);
-        (id.to_string() == text).then_some(id).ok_or(InvalidId)
-    }
-}
-
-impl fmt::Display for CaseId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{CASE_ID_PREFIX}{}", self.0.simple())
-    }
-}
-
-impl Serialize for CaseId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 impl Action {

@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use crate::TransactionKey;
 
-const FILE_ID_PREFIX: &str = "fil_";
 const ITEM_ID_PREFIX: &str = "itm_";
 
 /// Not an id of this kind.
@@ -17,6 +16,10 @@ pub struct InvalidId;
 /// Names a file: `fil_` and 32 hexadecimal digits of a UUIDv7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId(Uuid);
+
+/// Names a decision: `cas_` and 32 hexadecimal digits of a UUIDv7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CaseId(Uuid);
 
 /// Names what was reconciled: a row of a file, or a transaction of ours that a file should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,48 +35,56 @@ pub enum ItemId {
     Transaction(TransactionKey),
 }
 
-impl FileId {
-    /// A fresh id.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
-    }
+/// What ids have in common that are a prefix and the 32 hexadecimal digits of a UUIDv7.
+macro_rules! prefixed {
+    ($id:ident, $prefix:literal) => {
+        impl $id {
+            /// A fresh id.
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(Uuid::now_v7())
+            }
 
-    /// For the database.
-    #[must_use]
-    pub fn uuid(self) -> Uuid {
-        self.0
-    }
+            /// For the database.
+            #[must_use]
+            pub fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl From<Uuid> for $id {
+            fn from(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+        }
+
+        impl FromStr for $id {
+            type Err = InvalidId;
+
+            /// Accepts only what is displayed.
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let digits = text.strip_prefix($prefix).ok_or(InvalidId)?;
+                let id = Self(Uuid::try_parse(digits).map_err(|_| InvalidId)?);
+                (id.to_string() == text).then_some(id).ok_or(InvalidId)
+            }
+        }
+
+        impl fmt::Display for $id {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "{}{}", $prefix, self.0.simple())
+            }
+        }
+
+        impl Serialize for $id {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    };
 }
 
-impl From<Uuid> for FileId {
-    fn from(uuid: Uuid) -> Self {
-        Self(uuid)
-    }
-}
-
-impl FromStr for FileId {
-    type Err = InvalidId;
-
-    /// Accepts only what [`FileId`] displays.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.strip_prefix(FILE_ID_PREFIX).ok_or(InvalidId)?;
-        let id = Self(Uuid::try_parse(digits).map_err(|_| InvalidId)?);
-        (id.to_string() == text).then_some(id).ok_or(InvalidId)
-    }
-}
-
-impl fmt::Display for FileId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{FILE_ID_PREFIX}{}", self.0.simple())
-    }
-}
-
-impl Serialize for FileId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+prefixed!(FileId, "fil_");
+prefixed!(CaseId, "cas_");
 
 impl FromStr for ItemId {
     type Err = InvalidId;

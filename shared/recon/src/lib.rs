@@ -19,10 +19,10 @@ mod transaction;
 pub mod transaction_table;
 pub mod verdict;
 
-pub use case::{Action, Case, CaseId, HOUSE, Operator, Stake, State};
+pub use case::{Action, Case, HOUSE, Operator, Stake, State};
 pub use decision::DecisionView;
 pub use file::{Days, StatementFile};
-pub use id::{FileId, InvalidId, ItemId};
+pub use id::{CaseId, FileId, InvalidId, ItemId};
 pub use profile::{PROFILES, Profile, Tolerance};
 pub use resolved::{Cause, take_back, tell};
 pub use result::{MatchResult, Standing};

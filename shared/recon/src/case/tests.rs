@@ -1,4 +1,7 @@
+use uuid::Uuid;
+
 use super::*;
+use crate::InvalidId;
 
 /// A row of 900 that is our capture of 1,000.
 fn item(result: MatchResult) -> Item {
